@@ -1,0 +1,190 @@
+//! A value with the reason why it is missing: unknown is not zero.
+
+/// What was read, or why it could not be. The reason travels to the screen.
+pub type Evidence<T> = Result<T, Unknown>;
+
+/// Why a value is missing. One byte, so that ten thousand rows stay small; the words are methods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Unknown {
+    /// The kernel refused: reading this of another user's process needs ptrace access.
+    PtraceDenied,
+    /// The kernel refused for another reason (hidepid, a security module, a missing capability).
+    Denied,
+    /// The thread or process ended while it was being read.
+    Gone,
+    /// The kernel was built without this file (`CONFIG_SCHED_INFO`, `CONFIG_HAVE_ARCH_TRACEHOOK`).
+    NoKernelSupport,
+    /// The captured `/proc` tree does not hold this file.
+    NotCaptured,
+    /// The kernel's text could not be understood; the log names the file.
+    Unreadable,
+    /// A rate needs two readings and there has been one.
+    SeenOnce,
+    /// The kernel tells stack pointer and system call only of a blocked thread; this one was running.
+    Running,
+    /// A kernel thread has no user memory.
+    KernelThread,
+    /// The process keeps no ledger, so only the kernel speaks for it.
+    NoLedger,
+    /// The ledger had no free slot for this thread, or its slot could not be read.
+    NoSlot,
+    /// A zombie has given its memory and clocks back.
+    Zombie,
+    /// The thread is not blocked, so it waits for nothing.
+    NotWaiting,
+    /// It was not asked for on this pass because it is dear; the single-thread view reads it.
+    NotAsked,
+    /// No mapping of the process holds the thread's stack pointer.
+    NoStackFound,
+}
+
+/// The four reasons that the API promises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    Denied,
+    Gone,
+    Unsupported,
+    NotApplicable,
+}
+
+/// What it would take to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Need {
+    pub need: &'static str,
+    pub fix: &'static str,
+}
+
+impl Unknown {
+    pub const ALL: [Unknown; 15] = [
+        Unknown::PtraceDenied,
+        Unknown::Denied,
+        Unknown::Gone,
+        Unknown::NoKernelSupport,
+        Unknown::NotCaptured,
+        Unknown::Unreadable,
+        Unknown::SeenOnce,
+        Unknown::Running,
+        Unknown::KernelThread,
+        Unknown::NoLedger,
+        Unknown::NoSlot,
+        Unknown::Zombie,
+        Unknown::NotWaiting,
+        Unknown::NotAsked,
+        Unknown::NoStackFound,
+    ];
+
+    pub fn reason(self) -> Reason {
+        match self {
+            Unknown::PtraceDenied | Unknown::Denied => Reason::Denied,
+            Unknown::Gone => Reason::Gone,
+            Unknown::NoKernelSupport | Unknown::NotCaptured | Unknown::Unreadable => {
+                Reason::Unsupported
+            }
+            Unknown::SeenOnce
+            | Unknown::Running
+            | Unknown::KernelThread
+            | Unknown::NoLedger
+            | Unknown::NoSlot
+            | Unknown::Zombie
+            | Unknown::NotWaiting
+            | Unknown::NotAsked
+            | Unknown::NoStackFound => Reason::NotApplicable,
+        }
+    }
+
+    /// A short stable name for the API and for tests.
+    pub fn code(self) -> &'static str {
+        match self {
+            Unknown::PtraceDenied => "ptrace_denied",
+            Unknown::Denied => "denied",
+            Unknown::Gone => "gone",
+            Unknown::NoKernelSupport => "no_kernel_support",
+            Unknown::NotCaptured => "not_captured",
+            Unknown::Unreadable => "unreadable",
+            Unknown::SeenOnce => "seen_once",
+            Unknown::Running => "running",
+            Unknown::KernelThread => "kernel_thread",
+            Unknown::NoLedger => "no_ledger",
+            Unknown::NoSlot => "no_slot",
+            Unknown::Zombie => "zombie",
+            Unknown::NotWaiting => "not_waiting",
+            Unknown::NotAsked => "not_asked",
+            Unknown::NoStackFound => "no_stack_found",
+        }
+    }
+
+    /// One sentence for a person.
+    pub fn why(self) -> &'static str {
+        match self {
+            Unknown::PtraceDenied => "the kernel lets only the owner or a tracer read this",
+            Unknown::Denied => "the kernel refused to tell",
+            Unknown::Gone => "it ended while it was being read",
+            Unknown::NoKernelSupport => "this kernel was built without it",
+            Unknown::NotCaptured => "the captured tree does not hold this file",
+            Unknown::Unreadable => "the kernel's text was not understood",
+            Unknown::SeenOnce => "a rate needs two readings and there has been one",
+            Unknown::Running => {
+                "the kernel tells this only of a blocked thread, and it was running"
+            }
+            Unknown::KernelThread => "a kernel thread has no user memory",
+            Unknown::NoLedger => "the process keeps no ledger of its own",
+            Unknown::NoSlot => "the ledger has no readable slot for this thread",
+            Unknown::Zombie => "it has ended and waits to be reaped",
+            Unknown::NotWaiting => "the thread is not waiting",
+            Unknown::NotAsked => "read on request only, because it is dear",
+            Unknown::NoStackFound => "no mapping holds the thread's stack pointer",
+        }
+    }
+
+    /// What would make it known, where something would.
+    pub fn need(self) -> Option<Need> {
+        match self {
+            Unknown::PtraceDenied => Some(Need {
+                need: "CAP_SYS_PTRACE or the same user",
+                fix: "run threadscape as the owner of the process, as root, or with CAP_SYS_PTRACE",
+            }),
+            Unknown::Denied => Some(Need {
+                need: "more rights",
+                fix: "run `threadscape doctor PID`: it tries each source and names the missing right",
+            }),
+            Unknown::NoKernelSupport => Some(Need {
+                need: "a kernel with CONFIG_SCHED_INFO and CONFIG_HAVE_ARCH_TRACEHOOK",
+                fix: "use a distribution kernel; most have both",
+            }),
+            Unknown::NotCaptured => Some(Need {
+                need: "the file in the captured tree",
+                fix: "capture the tree again with this file, or read the live /proc",
+            }),
+            Unknown::NoLedger => Some(Need {
+                need: "a ledger in the program",
+                fix: "build the program with threadscape's allocator and task wrappers",
+            }),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn every_unknown_has_its_own_code_and_says_why() {
+        let codes: HashSet<_> = Unknown::ALL.iter().map(|u| u.code()).collect();
+        assert_eq!(codes.len(), Unknown::ALL.len());
+        assert!(Unknown::ALL.iter().all(|u| !u.why().is_empty()));
+    }
+
+    #[test]
+    fn what_was_denied_says_how_to_be_allowed() {
+        for unknown in Unknown::ALL.iter().filter(|u| u.reason() == Reason::Denied) {
+            assert!(unknown.need().is_some(), "{unknown:?} names no way out");
+        }
+    }
+
+    #[test]
+    fn an_evidence_of_a_word_stays_two_words() {
+        assert_eq!(size_of::<Evidence<u64>>(), 16);
+    }
+}

@@ -1,0 +1,26 @@
+//! The words every room shares: plain data without behaviour that touches the system.
+//!
+//! A [`Snapshot`] is all that was read of one process at one tick. It is immutable and is the unit
+//! that moves from `observe` through `history` to `http`. Every value that the kernel or the
+//! program may refuse to tell is an [`Evidence`]: the value, or the reason why it is unknown.
+//! Nothing here is serialised: the model may change its mind, the wire format may not.
+
+mod evidence;
+mod ledger;
+mod memory;
+mod pool;
+mod process;
+mod run;
+mod snapshot;
+mod thread;
+mod units;
+
+pub use evidence::{Evidence, Need, Reason, Unknown};
+pub use ledger::{HeapTally, LedgerRow, LedgerView, TaskNow};
+pub use memory::{MemoryMap, MemoryTotals, Region, RegionKind, Sizes};
+pub use pool::{PoolStatus, QueuePolicy, Spread, WorkerStatus};
+pub use process::{Census, Machine, Process, Role};
+pub use run::{LoadProgress, RunId, RunPhase, RunStatus};
+pub use snapshot::{SelfCost, Snapshot, StateCounts};
+pub use thread::{StackUse, Thread, ThreadState, Wait, WaitKind};
+pub use units::{Nanos, Pid, ProcessKey, ThreadKey, Ticks, Tid};

@@ -1,0 +1,179 @@
+//! One thread at one tick: what it does, waits for and costs, and what of the process is its own.
+
+use std::sync::Arc;
+
+use super::{Evidence, HeapTally, Nanos, TaskNow, ThreadKey, Ticks, Tid};
+
+/// What the scheduler and, where there is one, the ledger say of a thread.
+///
+/// The kernel's R means running *or* waiting for a CPU: both are `Runnable`. `Parked` is a worker
+/// of ours that the ledger says has gone to sleep for want of work; the kernel calls it sleeping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ThreadState {
+    Runnable,
+    Sleeping,
+    DiskSleep,
+    Stopped,
+    Traced,
+    Zombie,
+    Dead,
+    Idle,
+    Parked,
+}
+
+impl ThreadState {
+    pub const ALL: [ThreadState; 9] = [
+        ThreadState::Runnable,
+        ThreadState::Sleeping,
+        ThreadState::DiskSleep,
+        ThreadState::Stopped,
+        ThreadState::Traced,
+        ThreadState::Zombie,
+        ThreadState::Dead,
+        ThreadState::Idle,
+        ThreadState::Parked,
+    ];
+
+    /// The name in the API, in the command line and in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            ThreadState::Runnable => "runnable",
+            ThreadState::Sleeping => "sleeping",
+            ThreadState::DiskSleep => "disk_sleep",
+            ThreadState::Stopped => "stopped",
+            ThreadState::Traced => "traced",
+            ThreadState::Zombie => "zombie",
+            ThreadState::Dead => "dead",
+            ThreadState::Idle => "idle",
+            ThreadState::Parked => "parked",
+        }
+    }
+
+    pub fn from_name(name: &str) -> Option<ThreadState> {
+        Self::ALL.into_iter().find(|state| state.name() == name)
+    }
+}
+
+/// What kind of thing a blocked thread waits for, told by its system call or kernel function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum WaitKind {
+    Futex,
+    Poll,
+    Read,
+    Write,
+    Sleep,
+    Child,
+    Signal,
+    Socket,
+    Io,
+    Other,
+}
+
+impl WaitKind {
+    pub fn name(self) -> &'static str {
+        match self {
+            WaitKind::Futex => "futex",
+            WaitKind::Poll => "poll",
+            WaitKind::Read => "read",
+            WaitKind::Write => "write",
+            WaitKind::Sleep => "sleep",
+            WaitKind::Child => "child",
+            WaitKind::Signal => "signal",
+            WaitKind::Socket => "socket",
+            WaitKind::Io => "io",
+            WaitKind::Other => "other",
+        }
+    }
+}
+
+/// What a blocked thread waits for, as far as the kernel tells.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Wait {
+    pub kind: WaitKind,
+    /// The system call's name (`futex`, `epoll_wait`); `None` when blocked outside one (a page fault).
+    pub syscall: Option<&'static str>,
+    /// Its first argument where that is an address (the futex word).
+    pub address: Option<u64>,
+    /// The kernel function it sleeps in, from `wchan`.
+    pub kernel_function: Evidence<Arc<str>>,
+    /// The lock behind the address, when the ledger names it.
+    pub lock: Option<Arc<str>>,
+    /// The thread that holds it, when that can be proved.
+    pub owner: Option<Tid>,
+}
+
+/// A thread's stack, in bytes. `resident` is a high-water mark; `used` is its depth now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StackUse {
+    /// Lowest usable address (above the guard).
+    pub start: u64,
+    /// One past the highest address.
+    pub end: u64,
+    pub reserved_bytes: u64,
+    /// Pages of it that are in memory. Dear (`smaps`): see the memory view.
+    pub resident_bytes: Evidence<u64>,
+    /// From the stack pointer to the end. Known only while the thread is blocked.
+    pub used_bytes: Evidence<u64>,
+    /// The inaccessible mapping right below; `None` for the main thread, whose stack grows.
+    pub guard_bytes: Option<u64>,
+}
+
+/// One thread at one tick. Times without "since" are totals since the thread's start.
+#[derive(Clone, Debug)]
+pub struct Thread {
+    pub key: ThreadKey,
+    /// The name as text, with bytes that are not UTF-8 replaced.
+    pub name: Arc<str>,
+    /// The name's bytes where they are not the text (hostile or cut names).
+    pub name_bytes: Option<Arc<[u8]>>,
+    pub state: ThreadState,
+    /// The kernel's own letter, as read.
+    pub state_letter: u8,
+    /// Share of one CPU over the interval, 0.0 to 1.0.
+    pub cpu_ratio: Evidence<f64>,
+    /// Scaled to ticks by the kernel: resolution 10 ms.
+    pub user_time: Evidence<Ticks>,
+    pub system_time: Evidence<Ticks>,
+    /// `schedstat`: exact, but up to a tick old while the thread runs.
+    pub on_cpu: Evidence<Nanos>,
+    /// `schedstat`: runnable, but waiting for a CPU. Added when the thread is picked.
+    pub run_delay: Evidence<Nanos>,
+    pub run_delay_ratio: Evidence<f64>,
+    pub timeslices: Evidence<u64>,
+    pub voluntary_switches: Evidence<u64>,
+    pub involuntary_switches: Evidence<u64>,
+    pub minor_faults: Evidence<u64>,
+    pub major_faults: Evidence<u64>,
+    pub last_cpu: Evidence<u32>,
+    pub nice: Evidence<i32>,
+    /// `normal`, `fifo`, `rr`, `batch`, `idle`, `deadline`, `ext`.
+    pub policy: Evidence<&'static str>,
+    pub rt_priority: Evidence<u32>,
+    /// As the kernel lists it: `0-1,4`.
+    pub allowed_cpus: Evidence<Arc<str>>,
+    pub wait: Evidence<Wait>,
+    pub stack: Evidence<StackUse>,
+    pub heap: Evidence<HeapTally>,
+    pub task: Evidence<TaskNow>,
+    /// The pool this thread works for, when the ledger says so.
+    pub pool: Option<Arc<str>>,
+}
+
+impl Thread {
+    pub fn tid(&self) -> Tid {
+        self.key.tid
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_state_can_be_asked_for_by_its_name() {
+        for state in ThreadState::ALL {
+            assert_eq!(ThreadState::from_name(state.name()), Some(state));
+        }
+        assert_eq!(ThreadState::from_name("busy"), None);
+    }
+}
