@@ -77,9 +77,7 @@ impl Unknown {
         match self {
             Unknown::PtraceDenied | Unknown::Denied => Reason::Denied,
             Unknown::Gone => Reason::Gone,
-            Unknown::NoKernelSupport | Unknown::NotCaptured | Unknown::Unreadable => {
-                Reason::Unsupported
-            }
+            Unknown::NoKernelSupport | Unknown::NotCaptured | Unknown::Unreadable => Reason::Unsupported,
             Unknown::SeenOnce
             | Unknown::Running
             | Unknown::KernelThread
@@ -123,9 +121,7 @@ impl Unknown {
             Unknown::NotCaptured => "the captured tree does not hold this file",
             Unknown::Unreadable => "the kernel's text was not understood",
             Unknown::SeenOnce => "a rate needs two readings and there has been one",
-            Unknown::Running => {
-                "the kernel tells this only of a blocked thread, and it was running"
-            }
+            Unknown::Running => "the kernel tells this only of a blocked thread, and it was running",
             Unknown::KernelThread => "a kernel thread has no user memory",
             Unknown::NoLedger => "the process keeps no ledger of its own",
             Unknown::NoSlot => "the ledger has no readable slot for this thread",

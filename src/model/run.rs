@@ -38,10 +38,7 @@ impl RunPhase {
     }
 
     pub fn is_over(self) -> bool {
-        matches!(
-            self,
-            RunPhase::Finished | RunPhase::Stopped | RunPhase::Failed
-        )
+        matches!(self, RunPhase::Finished | RunPhase::Stopped | RunPhase::Failed)
     }
 }
 

@@ -85,16 +85,9 @@ pub enum PoolError {
     #[error("pool {0} needs at least one worker")]
     NoWorkers(Arc<str>),
     #[error("pool {name} asks for {asked} workers; at most {most} are allowed")]
-    TooMany {
-        name: Arc<str>,
-        asked: usize,
-        most: usize,
-    },
+    TooMany { name: Arc<str>, asked: usize, most: usize },
     #[error("could not start a worker of pool {name}; lower its workers or its stack_size")]
-    Spawn {
-        name: Arc<str>,
-        source: std::io::Error,
-    },
+    Spawn { name: Arc<str>, source: std::io::Error },
     #[error("pool {0} is closed")]
     Closed(Arc<str>),
 }

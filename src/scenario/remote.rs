@@ -45,10 +45,7 @@ pub enum RunError {
     #[error("the scenario has {} problem(s); the first: {}", .0.len(), .0.first().map_or("", |p| p.message.as_str()))]
     Invalid(Vec<ValidationProblem>),
     #[error("there is no scenario named {name}{}", .nearest.as_ref().map_or(String::new(), |n| format!("; did you mean {n}?")))]
-    UnknownScenario {
-        name: String,
-        nearest: Option<String>,
-    },
+    UnknownScenario { name: String, nearest: Option<String> },
     #[error("there is no run {0}; GET /api/v1/runs lists them")]
     UnknownRun(String),
     #[error("run {0} is under way; stop it first or wait until it ends")]

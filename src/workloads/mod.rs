@@ -123,8 +123,5 @@ pub static CATALOGUE: &[&dyn Workload] = &[];
 
 /// The workload of this name.
 pub fn find(name: &str) -> Option<&'static dyn Workload> {
-    CATALOGUE
-        .iter()
-        .copied()
-        .find(|workload| workload.about().name == name)
+    CATALOGUE.iter().copied().find(|workload| workload.about().name == name)
 }
