@@ -1,0 +1,70 @@
+# The two commands a newcomer needs are `make run` and `make test`; `make help` lists the rest.
+
+SHELL := /bin/bash
+CARGO ?= cargo
+NPM ?= npm
+STAMP := dashboard/node_modules/.package-lock.json
+DASHBOARD_SOURCES := $(shell find dashboard -path dashboard/node_modules -prune -o -path dashboard/dist -prune -o -type f -print 2>/dev/null)
+BINARY := $(or $(CARGO_TARGET_DIR),target)/release/threadscape
+
+.PHONY: help run build dashboard test test-rust test-loom test-dashboard test-browser lint bench clean need-node need-browser
+
+help: ## what each target does
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 26
+
+run: build ## build everything and serve the dashboard with the demo scenario
+	$(BINARY) serve --scenario config/scenarios/demo.toml
+
+build: dashboard ## the release binary with the dashboard in it
+	$(CARGO) build --release --locked
+
+dashboard: dashboard/dist/index.html ## only the dashboard, into dashboard/dist
+
+dashboard/dist/index.html: $(STAMP) $(DASHBOARD_SOURCES)
+	cd dashboard && $(NPM) run build
+	@touch $@
+
+$(STAMP): dashboard/package-lock.json | need-node
+	cd dashboard && $(NPM) ci --ignore-scripts --no-audit --no-fund
+	@touch $@
+
+need-node:
+	@node -e 'const [a,b]=process.versions.node.split(".").map(Number); process.exit(a>20||(a==20&&b>=19)?0:1)' 2>/dev/null \
+	  || { echo "the dashboard needs Node.js 20.19 or newer with npm; found: $$(node --version 2>/dev/null || echo none)" >&2; exit 1; }
+
+# Browser tests drive Debian's chromium. As root it is installed when it is missing.
+need-browser:
+	@command -v chromium >/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-noto-cjk; \
+	  else \
+	    echo "the browser tests need chromium: run 'apt-get install chromium' as root, then 'make test' again" >&2; exit 1; \
+	  fi; }
+
+test: test-dashboard test-rust test-loom test-browser ## every test: Rust, loom models, dashboard units, the page in a browser
+
+test-rust: dashboard
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then $(CARGO) nextest run --locked; else $(CARGO) test --locked; fi
+
+# Models of the lock-free protocols, every interleaving within the bound.
+test-loom:
+	RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=$(or $(CARGO_TARGET_DIR),target)/loom LOOM_MAX_PREEMPTIONS=2 \
+	  $(CARGO) test --locked --release --test loom
+
+test-dashboard: $(STAMP)
+	cd dashboard && $(NPM) run check && $(NPM) test
+
+test-browser: dashboard need-browser
+	$(CARGO) build --locked
+	THREADSCAPE_BIN=$(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/debug/threadscape node --test tests/browser/
+
+lint: ## formatting and clippy, warnings are errors
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+bench: ## what we promise to cost, against limits and peers, as one table
+	@$(CARGO) bench --locked --benches 2>/dev/null | grep -v -e '^running' -e '^test result' -e '^$$'
+
+clean:
+	$(CARGO) clean
+	rm -rf dashboard/dist dashboard/node_modules
