@@ -1,1 +1,15 @@
-//! (being built)
+//! What kernel and ledger readings mean: snapshots of processes at thread depth. (signatures; being built)
+//!
+//! `sampler` is a plain thread on a fixed grid. It reads the watched processes and delivers a
+//! snapshot of each. [`Inspector`] is the handle for a close look on request; it also renews the
+//! lease by which a process stays watched.
+
+mod capabilities;
+mod inspect;
+mod memory;
+mod own_stack;
+mod sampler;
+
+pub use capabilities::Capability;
+pub use inspect::{InspectError, Inspector, Watch};
+pub use sampler::{Delivery, Sampler, SamplerCost, Settings, start};
