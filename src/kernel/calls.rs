@@ -181,10 +181,22 @@ mod tests {
 
     #[test]
     fn the_calls_that_threads_block_in_have_their_names() {
-        for (number, x86_64) in [(0, "read"), (7, "poll"), (202, "futex"), (230, "clock_nanosleep"), (232, "epoll_wait")] {
+        for (number, x86_64) in [
+            (0, "read"),
+            (7, "poll"),
+            (202, "futex"),
+            (230, "clock_nanosleep"),
+            (232, "epoll_wait"),
+        ] {
             assert_eq!(look_up(X86_64, number), Some(x86_64));
         }
-        for (number, aarch64) in [(63, "read"), (73, "ppoll"), (98, "futex"), (115, "clock_nanosleep"), (22, "epoll_pwait")] {
+        for (number, aarch64) in [
+            (63, "read"),
+            (73, "ppoll"),
+            (98, "futex"),
+            (115, "clock_nanosleep"),
+            (22, "epoll_pwait"),
+        ] {
             assert_eq!(look_up(AARCH64, number), Some(aarch64));
         }
     }

@@ -25,7 +25,9 @@ pub fn cpu_of(pid: Pid) -> Option<Nanos> {
     // Source: `MAKE_PROCESS_CPUCLOCK` and `CPUCLOCK_SCHED` of include/linux/posix-timers_types.h:
     // the complement of the pid above three bits that say which clock of that process is meant.
     const SCHED: libc::clockid_t = 2;
-    let pid = libc::pid_t::try_from(pid.0).ok().filter(|pid| *pid > 0 && *pid < 1 << 28)?;
+    let pid = libc::pid_t::try_from(pid.0)
+        .ok()
+        .filter(|pid| *pid > 0 && *pid < 1 << 28)?;
     let clock = (!pid << 3) | SCHED;
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `time` is ours and lives until the call returns; a clock that doesn't exist is

@@ -84,6 +84,9 @@ mod tests {
         let ours = parse(&text);
         assert_eq!(ours.process, Some(theirs.tgid as u32));
         assert_eq!(ours.user, Some(theirs.ruid));
-        assert_eq!(ours.innermost_id, theirs.nspid.and_then(|ids| ids.last().map(|id| *id as u32)));
+        assert_eq!(
+            ours.innermost_id,
+            theirs.nspid.and_then(|ids| ids.last().map(|id| *id as u32))
+        );
     }
 }

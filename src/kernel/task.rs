@@ -36,7 +36,11 @@ fn parse(name: &[u8]) -> Option<u32> {
     if !name.first()?.is_ascii_digit() {
         return None;
     }
-    std::str::from_utf8(name).ok()?.parse().ok().filter(|number| *number > 0)
+    std::str::from_utf8(name)
+        .ok()?
+        .parse()
+        .ok()
+        .filter(|number| *number > 0)
 }
 
 #[cfg(test)]
@@ -67,7 +71,9 @@ mod tests {
     #[test]
     fn the_listing_of_an_ended_process_says_so() {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
-        let dir = open_dir(Path::new(&format!("/proc/{}/task", child.id()))).unwrap().unwrap();
+        let dir = open_dir(Path::new(&format!("/proc/{}/task", child.id())))
+            .unwrap()
+            .unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
         assert_eq!(list(&dir, &mut Vec::new()).unwrap(), None);

@@ -5,10 +5,16 @@
 //! lease by which a process stays watched.
 
 mod capabilities;
+mod census;
+mod churn;
+mod companions;
 mod inspect;
 mod memory;
 mod own_stack;
+mod rates;
 mod sampler;
+mod threads;
+mod waits;
 
 pub use capabilities::Capability;
 pub use inspect::{InspectError, Inspector, Watch};
