@@ -508,3 +508,334 @@ pub(super) fn named(root: &ProcRoot, is_meant: impl Fn(&str) -> bool) -> Vec<Pid
     );
     pids.into_iter().map(Pid).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::InspectError;
+    use super::super::companions::{Companions, Wanted};
+    use super::*;
+    use crate::model::{Evidence, LedgerView, StackUse, Tid, Unknown};
+    use std::process::{Child, Command};
+    use std::sync::mpsc;
+
+    struct Alone;
+
+    impl Companions for Alone {
+        fn ledger(&mut self, _: Nanos) -> Evidence<Arc<LedgerView>> {
+            Err(Unknown::NoLedger)
+        }
+        fn prepare_stacks(&mut self, _: &[Wanted], _: Nanos) {}
+        fn stack(&mut self, _: Wanted) -> Evidence<StackUse> {
+            Err(Unknown::NotAsked)
+        }
+        fn another_program(&mut self) {}
+    }
+
+    fn alone(_: &ProcRoot, _: Pid) -> Box<dyn Companions> {
+        Box::new(Alone)
+    }
+
+    const WAIT: Duration = Duration::from_secs(10);
+
+    fn fast() -> Settings {
+        Settings {
+            interval: Duration::from_millis(100),
+            ..Settings::default()
+        }
+    }
+
+    fn run(settings: Settings) -> (Sampler, Inspector, mpsc::Receiver<Delivery>) {
+        let (send, deliveries) = mpsc::channel();
+        let deliver = move |delivery| {
+            let _ = send.send(delivery);
+        };
+        let (sampler, inspector) = start_with(settings, || None, deliver, alone).unwrap();
+        (sampler, inspector, deliveries)
+    }
+
+    fn next_of(deliveries: &mpsc::Receiver<Delivery>, pid: Pid) -> Arc<Snapshot> {
+        let deadline = Instant::now() + WAIT;
+        loop {
+            match deliveries.recv_deadline_or_panic(deadline) {
+                Delivery::Snapshot(snapshot) if snapshot.process.pid == pid => return snapshot,
+                _ => {}
+            }
+        }
+    }
+
+    trait ByDeadline<T> {
+        fn recv_deadline_or_panic(&self, deadline: Instant) -> T;
+    }
+
+    impl<T> ByDeadline<T> for mpsc::Receiver<T> {
+        fn recv_deadline_or_panic(&self, deadline: Instant) -> T {
+            self.recv_timeout(deadline.saturating_duration_since(Instant::now()))
+                .expect("a delivery in time")
+        }
+    }
+
+    /// A child that is ended with its guard.
+    struct Program(Child);
+
+    impl Program {
+        fn start() -> Program {
+            Program(Command::new("sleep").arg("60").spawn().unwrap())
+        }
+        fn pid(&self) -> Pid {
+            Pid(self.0.id())
+        }
+    }
+
+    impl Drop for Program {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    fn own() -> Pid {
+        Pid(std::process::id())
+    }
+
+    #[test]
+    fn we_are_always_watched_and_each_snapshot_is_newer() {
+        let (sampler, inspector, deliveries) = run(fast());
+        let first = next_of(&deliveries, own());
+        let second = next_of(&deliveries, own());
+        assert_eq!(first.role, Role::Daemon);
+        assert_eq!(first.interval, Err(Unknown::SeenOnce));
+        assert!(second.sequence > first.sequence && second.taken_at > first.taken_at);
+        assert_eq!(second.interval, Ok(second.taken_at.saturating_sub(first.taken_at)));
+        assert!(second.cost.cpu.0 > 0 && second.cost.wall.0 > 0);
+        let cost = inspector.cost();
+        assert!(cost.snapshots >= 2 && cost.cpu.0 > 0 && cost.watched == 1, "{cost:?}");
+        sampler.stop();
+    }
+
+    #[test]
+    fn passes_begin_on_the_lines_of_the_grid() {
+        let (_sampler, _inspector, deliveries) = run(fast());
+        // The first is read at once, wherever the grid is.
+        next_of(&deliveries, own());
+        let second = next_of(&deliveries, own());
+        let line = second.taken_at.0 - second.cost.lateness.0;
+        assert_eq!(line % 100_000_000, 0);
+    }
+
+    #[test]
+    fn lines_lie_at_whole_multiples_and_after_now() {
+        let second = Duration::from_secs(1);
+        assert_eq!(line_after(Nanos(0), second), Nanos(1_000_000_000));
+        assert_eq!(line_after(Nanos(1_000_000_000), second), Nanos(2_000_000_000));
+        assert_eq!(line_after(Nanos(7_999_999_999), second), Nanos(8_000_000_000));
+    }
+
+    #[test]
+    fn a_stranger_is_read_at_once_and_stays_watched_for_its_lease() {
+        let settings = Settings {
+            lease: Duration::from_millis(300),
+            ..fast()
+        };
+        let (_sampler, inspector, deliveries) = run(settings);
+        let program = Program::start();
+        let snapshot = inspector.snapshot(program.pid()).unwrap();
+        assert_eq!((snapshot.role, snapshot.process.pid), (Role::Other, program.pid()));
+        next_of(&deliveries, program.pid());
+        next_of(&deliveries, program.pid());
+        let deadline = Instant::now() + WAIT;
+        while inspector.cost().watched > 1 {
+            assert!(Instant::now() < deadline, "the lease did not end");
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_guard_keeps_a_process_watched_and_a_shorter_interval_wins() {
+        let settings = Settings {
+            interval: Duration::from_secs(3600),
+            lease: Duration::from_millis(1),
+            ..Settings::default()
+        };
+        let (_sampler, inspector, deliveries) = run(settings);
+        let program = Program::start();
+        let guard = inspector.watch(program.pid(), Duration::from_millis(1)).unwrap();
+        assert_eq!(guard.process().pid, program.pid());
+        // With an interval of an hour these come by the guard alone.
+        for _ in 0..3 {
+            next_of(&deliveries, program.pid());
+        }
+        drop(guard);
+    }
+
+    #[test]
+    fn the_next_snapshot_can_be_waited_for() {
+        let (_sampler, inspector, _deliveries) = run(fast());
+        let first = inspector.snapshot(own()).unwrap();
+        let second = inspector.snapshot_after(own(), first.taken_at).unwrap();
+        assert!(second.taken_at > first.taken_at && second.interval.is_ok());
+    }
+
+    #[test]
+    fn the_end_of_a_watched_process_is_delivered_and_told() {
+        let (_sampler, inspector, deliveries) = run(fast());
+        let program = Program::start();
+        let key = inspector.snapshot(program.pid()).unwrap().process;
+        drop(program);
+        let deadline = Instant::now() + WAIT;
+        loop {
+            match deliveries.recv_deadline_or_panic(deadline) {
+                Delivery::Gone(gone) => break assert_eq!(gone, key),
+                Delivery::Snapshot(_) => {}
+            }
+        }
+        let outcome = inspector.snapshot(key.pid);
+        assert!(matches!(outcome, Err(InspectError::NoProcess(pid)) if pid == key.pid));
+    }
+
+    #[test]
+    fn a_number_that_is_no_process_is_told_at_once() {
+        let (_sampler, inspector, _deliveries) = run(fast());
+        for number in [0, u32::MAX] {
+            let outcome = inspector.snapshot(Pid(number));
+            assert!(matches!(outcome, Err(InspectError::NoProcess(_))), "{number}");
+            assert!(matches!(
+                inspector.watch(Pid(number), WAIT),
+                Err(InspectError::NoProcess(_))
+            ));
+        }
+        let (say, hear) = mpsc::channel();
+        let (release, wait) = mpsc::channel::<()>();
+        let other = thread::spawn(move || {
+            say.send(rustix::thread::gettid().as_raw_nonzero().get() as u32).unwrap();
+            let _ = wait.recv();
+        });
+        let tid = hear.recv().unwrap();
+        // It is a thread of ours: `/proc/TID` can be opened, but there is no such process.
+        assert!(matches!(inspector.snapshot(Pid(tid)), Err(InspectError::NoProcess(_))));
+        let (snapshot, thread) = inspector.thread(own(), Tid(tid)).unwrap();
+        assert_eq!((thread.tid(), snapshot.process.pid), (Tid(tid), own()));
+        drop(release);
+        other.join().unwrap();
+        assert!(matches!(
+            inspector.thread(own(), Tid(tid)),
+            Err(InspectError::NoThread { .. })
+        ));
+    }
+
+    #[test]
+    fn who_asks_after_the_end_is_told_that_it_has_ended() {
+        let (sampler, inspector, _deliveries) = run(fast());
+        sampler.stop();
+        assert!(matches!(inspector.snapshot(own()), Err(InspectError::Stopped)));
+        assert!(matches!(inspector.watch(own(), WAIT), Err(InspectError::Stopped)));
+    }
+
+    #[test]
+    fn a_receiver_that_panics_leaves_nobody_waiting() {
+        let deliver = |_| panic!("a receiver's bug, made by a test");
+        let (_sampler, inspector) = start_with(fast(), || None, deliver, alone).unwrap();
+        let deadline = Instant::now() + WAIT;
+        let outcome = loop {
+            match inspector.snapshot_after(own(), clock::monotonic()) {
+                Ok(_) => assert!(Instant::now() < deadline),
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(outcome, InspectError::Stopped), "{outcome}");
+    }
+
+    #[test]
+    fn processes_named_in_the_config_are_watched_without_being_asked_for() {
+        let program = Program::start();
+        let by_name = Command::new("sleep").arg("61").spawn().map(Program).unwrap();
+        let settings = Settings {
+            watch: vec![program.pid().to_string(), "sleep".to_owned()],
+            ..fast()
+        };
+        let (_sampler, _inspector, deliveries) = run(settings);
+        for pid in [program.pid(), by_name.pid()] {
+            next_of(&deliveries, pid);
+        }
+    }
+
+    #[test]
+    fn the_workbench_is_found_when_it_starts_and_has_its_role() {
+        let program = Program::start();
+        let pid = program.pid();
+        let (send, deliveries) = mpsc::channel();
+        let deliver = move |delivery| {
+            let _ = send.send(delivery);
+        };
+        let born = Arc::new(Mutex::new(None));
+        let workbench = {
+            let born = Arc::clone(&born);
+            move || *born.lock()
+        };
+        let (_sampler, _inspector) = start_with(fast(), workbench, deliver, alone).unwrap();
+        next_of(&deliveries, own());
+        *born.lock() = Some(pid);
+        assert_eq!(next_of(&deliveries, pid).role, Role::Workbench);
+    }
+
+    #[test]
+    fn a_captured_tree_can_be_asked_like_a_live_one() {
+        let root = ProcRoot::captured(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/proc/threads"));
+        let settings = Settings {
+            procfs: root,
+            ..fast()
+        };
+        let (_sampler, inspector, _deliveries) = run(settings);
+        let snapshot = inspector.snapshot(Pid(4321)).unwrap();
+        assert_eq!((&*snapshot.name, snapshot.threads.len()), ("app (main)", 3));
+        assert_eq!(inspector.named("app (main)"), [Pid(4321)]);
+        let census = inspector.census();
+        assert_eq!(census.processes.len(), 2);
+        assert_eq!(&*census.machine.hostname, "captured");
+        assert_eq!(census.machine.cpus, 2);
+        let app = census.processes.iter().find(|process| process.pid() == Pid(4321)).unwrap();
+        assert_eq!((app.user.as_deref(), app.threads), (Ok("1000"), Ok(3)));
+        assert_eq!(app.exe, Err(Unknown::NotCaptured));
+        assert_eq!(app.cpu_ratio, Err(Unknown::SeenOnce));
+    }
+
+    #[test]
+    fn a_folder_that_is_no_proc_is_refused() {
+        let empty = tempfile::tempdir().unwrap();
+        for path in [empty.path().to_owned(), empty.path().join("missing")] {
+            let settings = Settings {
+                procfs: ProcRoot::captured(path),
+                ..fast()
+            };
+            assert!(start_with(settings, || None, |_| {}, alone).is_err());
+        }
+    }
+
+    #[test]
+    fn the_list_of_processes_holds_us_and_the_kernels_own_numbers() {
+        let (_sampler, inspector, _deliveries) = run(fast());
+        let first = inspector.fresh_census();
+        let us = first.processes.iter().find(|process| process.pid() == own()).unwrap();
+        let theirs = procfs::process::Process::myself().unwrap().stat().unwrap();
+        assert_eq!(us.key.start.0, theirs.starttime);
+        assert_eq!(us.key, inspector.resolve(own()).unwrap());
+        assert_eq!((us.role, us.parent), (Role::Daemon, Pid(theirs.ppid as u32)));
+        assert_eq!(us.cpu_ratio, Err(Unknown::SeenOnce));
+        assert!(us.threads.unwrap() >= 2 && us.rss_bytes.unwrap() > 100_000);
+        let exe = std::fs::read_link("/proc/self/exe").unwrap();
+        assert_eq!(us.exe.as_deref(), Ok(&*exe.to_string_lossy()));
+        assert!(first.machine.memory_bytes > 1 << 20 && first.machine.cpus > 0);
+
+        let deadline = Instant::now() + WAIT;
+        loop {
+            let census = inspector.fresh_census();
+            assert!(census.taken_at >= first.taken_at);
+            let us = census.processes.iter().find(|process| process.pid() == own()).unwrap();
+            if us.cpu_ratio.is_ok() && census.machine.cpu_ratio.is_ok() {
+                break;
+            }
+            assert!(Instant::now() < deadline, "no rate after two lists");
+        }
+        // Within the interval it is the same list.
+        assert!(Arc::ptr_eq(&inspector.census(), &inspector.census()));
+    }
+}
