@@ -4,7 +4,10 @@
 //! pure `parse`, which cites its source. Meaning is given in `observe`.
 
 pub mod clock;
+pub mod maps;
 pub mod root;
+pub mod smaps;
+pub mod statm;
 pub mod syscall;
 
 pub use root::ProcRoot;
