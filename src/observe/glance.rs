@@ -3,7 +3,7 @@
 //!
 //! Kept in one place, as `kernel::stat` and its neighbours read the same files in full.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -154,17 +154,21 @@ pub(super) fn stack_limit(root: &ProcRoot, pid: Pid) -> Evidence<u64> {
 /// A file that fits in a few pages.
 pub(super) fn small(root: &ProcRoot, path: &Path) -> Evidence<Vec<u8>> {
     let mut text = Vec::with_capacity(512);
-    let file = fs::File::open(path).map_err(|error| match error.kind() {
-        // A process that lives without this file: the kernel was built without it.
+    open(root, path)?
+        .take(64 << 10)
+        .read_to_end(&mut text)
+        .map_err(|error| refusal(root, &error))?;
+    Ok(text)
+}
+
+/// A missing file of a process that lives was not built into this kernel.
+pub(super) fn open(root: &ProcRoot, path: &Path) -> Evidence<File> {
+    File::open(path).map_err(|error| match error.kind() {
         ErrorKind::NotFound if !root.is_captured() && path.parent().is_some_and(Path::exists) => {
             Unknown::NoKernelSupport
         }
         _ => refusal(root, &error),
-    })?;
-    file.take(64 << 10)
-        .read_to_end(&mut text)
-        .map_err(|error| refusal(root, &error))?;
-    Ok(text)
+    })
 }
 
 #[cfg(test)]

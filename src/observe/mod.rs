@@ -12,5 +12,7 @@ mod own_stack;
 mod sampler;
 
 pub use capabilities::Capability;
+pub(crate) use capabilities::probe;
 pub use inspect::{InspectError, Inspector, Watch};
+pub(crate) use memory::read as read_memory;
 pub use sampler::{Delivery, Sampler, SamplerCost, Settings, start};
