@@ -258,7 +258,11 @@ where
         let outcome = catch_unwind(AssertUnwindSafe(|| body(self)));
         let ended = super::now();
         let panicked = outcome.is_err();
-        desk.ends(started.saturating_sub(enqueued), ended.saturating_sub(started), panicked);
+        desk.ends(
+            started.saturating_sub(enqueued),
+            ended.saturating_sub(started),
+            panicked,
+        );
         if let Err(payload) = outcome {
             drop_quietly(payload);
         }
@@ -506,7 +510,11 @@ where
         // the last handle) does not wait for its colleagues: one of them may do the same.
         self.0.gate.close();
         self.0.abandon_queue();
-        let patience = if self.0.own_number().is_some() { Duration::ZERO } else { DROPPING };
+        let patience = if self.0.own_number().is_some() {
+            Duration::ZERO
+        } else {
+            DROPPING
+        };
         self.0.close_and_wait(patience, patience);
     }
 }

@@ -111,8 +111,7 @@ impl Idle {
                 return true;
             }
             let Some(bed) = sleepers.pop() else { return false };
-            self.state
-                .fetch_add(SEARCHER.wrapping_sub(SLEEPER), Ordering::AcqRel);
+            self.state.fetch_add(SEARCHER.wrapping_sub(SLEEPER), Ordering::AcqRel);
             bed
         };
         called.call();
@@ -160,8 +159,7 @@ impl Idle {
         let mut sleepers = self.sleepers.lock();
         if let Some(place) = sleepers.iter().rposition(|other| Arc::ptr_eq(other, bed)) {
             sleepers.remove(place);
-            self.state
-                .fetch_add(SEARCHER.wrapping_sub(SLEEPER), Ordering::AcqRel);
+            self.state.fetch_add(SEARCHER.wrapping_sub(SLEEPER), Ordering::AcqRel);
         }
     }
 

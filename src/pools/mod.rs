@@ -24,8 +24,6 @@ mod shared_channel;
 mod stealing;
 mod sync;
 mod tally;
-#[cfg(test)]
-mod tests;
 
 pub use names::workload_id;
 
@@ -164,3 +162,6 @@ pub fn build(spec: PoolSpec) -> Result<Arc<dyn Pool>, PoolError> {
 pub fn now() -> Nanos {
     crate::ledger::now()
 }
+
+#[cfg(test)]
+mod tests;

@@ -233,7 +233,11 @@ impl Hand {
     fn steal_fork(&self, crew: &Crew<Stealing>) -> Option<JobRef> {
         let job = self.from_others(crew, |reach| {
             // Most often there is none, and `steal` is dearer than a look.
-            if reach.forks.is_empty() { Steal::Empty } else { reach.forks.steal() }
+            if reach.forks.is_empty() {
+                Steal::Empty
+            } else {
+                reach.forks.steal()
+            }
         })?;
         self.desk.tally.steals();
         Some(job)
@@ -270,7 +274,11 @@ impl Hand {
             match self.forks.pop() {
                 Some(own) if own == job.reference() => {
                     // SAFETY: popped from our own deque, so nobody else has it or had it.
-                    break if from_a.is_ok() { unsafe { job.run_here() } } else { Ok(()) };
+                    break if from_a.is_ok() {
+                        unsafe { job.run_here() }
+                    } else {
+                        Ok(())
+                    };
                 }
                 // Not reached: what was pushed upon our job has been popped or stolen before `a` or
                 // a job that we helped with returned. It would still be right to run it.

@@ -58,7 +58,11 @@ impl Tally {
 
     /// The task in hand has ended.
     fn finishes(&self, panicked: bool) {
-        let counter = if panicked { &self.counts.panicked } else { &self.counts.done };
+        let counter = if panicked {
+            &self.counts.panicked
+        } else {
+            &self.counts.done
+        };
         // Release: who sees the count sees what the task did.
         counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Release);
     }
