@@ -183,50 +183,52 @@ fn a_dismissal_reaches_every_sleeper() {
 fn a_forker_sees_the_result_and_never_oversleeps() {
     check(3, || {
         let helpers = Arc::new(Idle::new());
-        let pusher = {
+        let (publish, published) = loom::sync::mpsc::channel();
+        let forker = {
             let helpers = Arc::clone(&helpers);
-            thread::spawn(move || {
-                helpers.work_arrived();
-            })
+            thread::spawn(move || fork_and_wait(&helpers, &publish))
         };
-        let result = Arc::new(UnsafeCell::new(0));
-        // Bare pointers, as in `fork.rs`: the forker frees both as soon as it sees the latch set.
-        let bed: *mut Arc<Bed> = Box::into_raw(Box::new(Bed::mine()));
-        // SAFETY: freed below, by this thread, after the last use of `ours`.
-        let ours: &'static Arc<Bed> = unsafe { &*bed };
-        let latch = Box::into_raw(Box::new(Latch::new(ours)));
-        let thief = {
-            let (result, address) = (Arc::clone(&result), latch.expose_provenance());
-            thread::spawn(move || {
-                // SAFETY: nobody reads before the latch is set; loom checks exactly that.
-                result.with_mut(|place| unsafe { *place = 42 });
-                let latch = std::ptr::with_exposed_provenance(address);
-                // SAFETY: the latch lives until it is set, and is set only here.
-                unsafe { Latch::set(latch) };
-            })
-        };
-        // SAFETY: freed below, by this thread.
-        let watched = unsafe { &*latch };
-        let mut searching = false;
-        while !watched.is_set() {
-            helpers.lie_down(ours, searching);
-            if watched.watch() {
-                ours.sleep();
-                watched.unwatch();
-            }
-            helpers.get_up(ours);
-            searching = true;
-        }
-        if searching {
-            helpers.found(|| false);
-        }
-        // SAFETY: made by `Box::into_raw` above; set, so the thief is done with it.
-        drop(unsafe { Box::from_raw(latch) });
-        // SAFETY: as above; the thief has its own count of what is inside.
-        drop(unsafe { Box::from_raw(bed) });
-        // SAFETY: the latch is set, so the thief has written and is done.
-        assert_eq!(result.with(|place| unsafe { *place }), 42);
-        pusher.join().unwrap();
+        let thief = thread::spawn(move || {
+            let (result, latch): (Arc<UnsafeCell<u32>>, usize) = published.recv().unwrap();
+            // SAFETY: nobody reads before the latch is set; loom checks exactly that.
+            result.with_mut(|place| unsafe { *place = 42 });
+            let latch = std::ptr::with_exposed_provenance(latch);
+            // SAFETY: the latch lives until it is set, and is set only here.
+            unsafe { Latch::set(latch) };
+        });
+        helpers.work_arrived();
+        forker.join().unwrap();
         thief.join().unwrap();
     });
+}
+
+/// Bare pointers, as in `fork.rs`: the forker frees latch and bed as soon as it sees the latch set.
+fn fork_and_wait(helpers: &Idle, publish: &loom::sync::mpsc::Sender<(Arc<UnsafeCell<u32>>, usize)>) {
+    let result = Arc::new(UnsafeCell::new(0));
+    let bed: *mut Arc<Bed> = Box::into_raw(Box::new(Bed::mine()));
+    // SAFETY: freed below, after the last use of `ours`.
+    let ours: &'static Arc<Bed> = unsafe { &*bed };
+    let latch = Box::into_raw(Box::new(Latch::new(ours)));
+    publish.send((Arc::clone(&result), latch.expose_provenance())).unwrap();
+    // SAFETY: freed below, after the last use of `watched`.
+    let watched = unsafe { &*latch };
+    let mut searching = false;
+    while !watched.is_set() {
+        helpers.lie_down(ours, searching);
+        if watched.watch() {
+            ours.sleep();
+            watched.unwatch();
+        }
+        helpers.get_up(ours);
+        searching = true;
+    }
+    if searching {
+        helpers.found(|| false);
+    }
+    // SAFETY: the latch is set, so the thief has written and is done.
+    assert_eq!(result.with(|place| unsafe { *place }), 42);
+    // SAFETY: made by `Box::into_raw` above; set, so the thief is done with it.
+    drop(unsafe { Box::from_raw(latch) });
+    // SAFETY: as above; the thief has its own count of what is inside.
+    drop(unsafe { Box::from_raw(bed) });
 }
