@@ -16,6 +16,7 @@ pub mod mountinfo;
 pub mod process_vm;
 pub mod root;
 pub mod schedstat;
+pub mod signals;
 pub mod smaps;
 pub mod stat;
 pub mod statm;
