@@ -5,6 +5,7 @@
 
 pub mod clock;
 pub mod maps;
+pub mod pagemap;
 pub mod process_vm;
 pub mod root;
 pub mod smaps;

@@ -5,6 +5,7 @@
 //! lease by which a process stays watched.
 
 mod capabilities;
+mod control_block;
 mod glance;
 mod inspect;
 mod memory;
