@@ -8,6 +8,7 @@ mod capabilities;
 mod census;
 mod churn;
 mod companions;
+mod glance;
 mod inspect;
 mod memory;
 mod own_stack;
@@ -17,5 +18,7 @@ mod threads;
 mod waits;
 
 pub use capabilities::Capability;
+pub(crate) use capabilities::probe;
 pub use inspect::{InspectError, Inspector, Watch};
+pub(crate) use memory::read as read_memory;
 pub use sampler::{Delivery, Sampler, SamplerCost, Settings, start};
