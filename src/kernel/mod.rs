@@ -13,6 +13,7 @@ pub mod loadavg;
 pub mod maps;
 pub mod meminfo;
 pub mod mountinfo;
+pub mod pagemap;
 pub mod process_vm;
 pub mod root;
 pub mod schedstat;
