@@ -4,6 +4,7 @@
 //! pure `parse`, which cites its source. Meaning is given in `observe`.
 
 pub mod clock;
+pub mod elf;
 pub mod maps;
 pub mod pagemap;
 pub mod process_vm;
