@@ -7,6 +7,7 @@ pub mod boot_id;
 pub mod calls;
 pub mod clock;
 pub mod comm;
+pub mod elf;
 pub mod file;
 pub mod limits;
 pub mod loadavg;
