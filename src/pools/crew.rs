@@ -143,7 +143,7 @@ where
             return Err(PoolError::Closed(Arc::clone(&self.name)));
         }
         // First of all: a surplus worker that has not left yet finds that it is wanted again.
-        self.wanted.store(workers, Ordering::SeqCst);
+        let before = self.wanted.swap(workers, Ordering::SeqCst);
         let (started, starts) = channel::unbounded();
         let mut refused = None;
         for number in 0..workers {
@@ -151,7 +151,8 @@ where
                 continue;
             }
             if let Err(source) = self.hire(&mut threads, number, &started) {
-                self.wanted.store(number, Ordering::SeqCst);
+                // All or nothing: those that did start are dismissed again.
+                self.wanted.store(before, Ordering::SeqCst);
                 refused = Some(PoolError::Spawn {
                     name: Arc::clone(&self.name),
                     source,

@@ -12,6 +12,9 @@
 //! Two sets of sleepers: `idle` workers have empty hands and take anything; `helpers` wait for a
 //! stolen half and take forked jobs only. A submit calls the first, a fork the second, then the first.
 //!
+//! A worker that runs a stolen half between tasks has no task in its hands: it is not `active`, and
+//! the time belongs to the service time of the task that forked.
+//!
 //! **Waiting cannot deadlock.** A worker waits only for a half that another worker has begun. If
 //! each of a ring of waiting workers held the half of the one before below its own top frame, each
 //! top frame would have begun after the half below it, that half after the frame that forked it, and
@@ -321,10 +324,9 @@ impl Hand {
                 helpers.lie_down(&self.bed, searching);
             }
             if latch.watch() {
+                // Not told as `parks`: it has a task in its hands.
                 if !(helps && any_fork(crew)) {
-                    self.desk.parks(true);
                     self.bed.sleep();
-                    self.desk.parks(false);
                 }
                 latch.unwatch();
             }
