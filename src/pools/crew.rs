@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use crossbeam::channel::{self, Sender};
 use crossbeam::utils::CachePadded;
 use parking_lot::{Condvar, Mutex};
@@ -74,6 +74,9 @@ pub(super) struct Next {
     pub straight_on: bool,
 }
 
+/// The desks of a crew, by number.
+pub(super) type Roster<K> = Vec<Arc<Desk<<K as Kind>::Reach>>>;
+
 /// A worker's number and desk.
 pub(super) struct Seat<K: Kind> {
     pub number: usize,
@@ -91,7 +94,7 @@ pub(super) struct Crew<K: Kind> {
     gate: Gate,
     wanted: CachePadded<AtomicUsize>,
     /// By number. A number keeps its place, and its tally, when its thread has left.
-    roster: ArcSwap<Vec<Arc<Desk<K::Reach>>>>,
+    roster: ArcSwap<Roster<K>>,
     threads: Mutex<Vec<Option<JoinHandle<()>>>>,
     /// A worker has left; with `threads`.
     somebody_left: Condvar,
@@ -422,7 +425,7 @@ impl<K: Kind> Crew<K> {
         self.wanted.load(Ordering::Relaxed).max(1)
     }
 
-    pub fn roster(&self) -> arc_swap::Guard<Arc<Vec<Arc<Desk<K::Reach>>>>> {
+    pub fn roster(&self) -> Guard<Arc<Roster<K>>> {
         self.roster.load()
     }
 }

@@ -233,8 +233,12 @@ impl Hand {
         let _ = kind.send_fork.send(Arc::clone(&offer));
         let from_a = catch_unwind(AssertUnwindSafe(a));
         let from_b = if offer.claim() {
-            // SAFETY: claimed by us, so this is the only call, and `half` is in our frame.
-            if from_a.is_ok() { unsafe { half.run() } } else { Ok(()) }
+            if from_a.is_err() {
+                Ok(())
+            } else {
+                // SAFETY: claimed by us, so this is the only call, and `half` is in our frame.
+                unsafe { half.run() }
+            }
         } else {
             self.wait(kind, &offer);
             offer.panic.lock().take().map_or(Ok(()), Err)
