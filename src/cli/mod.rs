@@ -1,5 +1,7 @@
 //! The command line: a file per command, words in, words out.
 
+pub mod workloads;
+
 use std::fmt;
 
 /// How a command ends. The numbers are a contract with scripts.

@@ -94,6 +94,12 @@ pub fn count_combinations(candidates: &[i64], target: i64, reuse: bool, join: &d
     counted.map_err(|why| BadInput::new("target", why.to_string()))
 }
 
+/// The same by visiting every combination: what a counting task does.
+pub fn search_count(candidates: &[i64], target: i64, reuse: bool, join: &dyn Join) -> Result<u64, BadInput> {
+    let candidates = checked(candidates)?;
+    count(&candidates, target, reuse, join).map_err(|why| BadInput::new("target", why.to_string()))
+}
+
 fn checked(candidates: &[i64]) -> Result<Vec<u64>, BadInput> {
     candidates
         .iter()
