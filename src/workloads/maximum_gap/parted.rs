@@ -13,7 +13,7 @@ const RANGE_BITS: u32 = 15;
 
 /// What a piece's table and its bounds of ranges take, for so many values.
 pub(super) fn table_bytes(elements: u64) -> u64 {
-    let ranges = (2 * elements >> RANGE_BITS) + 2;
+    let ranges = ((2 * elements) >> RANGE_BITS) + 2;
     (16 << RANGE_BITS) + ranges * (8 + 8 + 24) + 256
 }
 
