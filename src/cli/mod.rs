@@ -4,6 +4,8 @@
 //! [`Failure`], and [`main`] alone turns these into the process' exit code: the numbers are a
 //! contract with scripts.
 
+pub mod workloads;
+
 use std::fmt;
 use std::process::ExitCode;
 
