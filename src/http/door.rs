@@ -71,14 +71,15 @@ impl Door {
         }
         check_origin(request, &host, is_page, is_change).map_err(problem)?;
 
-        if is_page && !is_change {
-            if let Some(offered) = token_of_link(request) {
-                return Err(Box::new(if self.token.matches(offered.as_bytes()) {
-                    self.trade(request)
-                } else {
-                    stranger(true)
-                }));
-            }
+        if is_page
+            && !is_change
+            && let Some(offered) = token_of_link(request)
+        {
+            return Err(Box::new(if self.token.matches(offered.as_bytes()) {
+                self.trade(request)
+            } else {
+                stranger(true)
+            }));
         }
         let entry = self.entry(&request.headers);
         match entry {
@@ -123,12 +124,12 @@ impl Door {
                 .field("Host")
             })?;
         // A request line with a whole URL names the host a second time.
-        if let Some(in_line) = request.uri.authority() {
-            if !in_line.as_str().eq_ignore_ascii_case(named.as_str()) {
-                return Err(refuse(
-                    "the request line and the Host header name different hosts".to_owned(),
-                ));
-            }
+        if let Some(in_line) = request.uri.authority()
+            && !in_line.as_str().eq_ignore_ascii_case(named.as_str())
+        {
+            return Err(refuse(
+                "the request line and the Host header name different hosts".to_owned(),
+            ));
         }
         let host = plain_host(named.host());
         if self.is_ours(&host, request.extensions.get::<Reached>()) {

@@ -70,7 +70,7 @@ pub fn thread(process: ProcessKey, tid: u32) -> Thread {
         }),
         heap: Err(Unknown::NoLedger),
         task: Err(Unknown::NoLedger),
-        pool: (tid % 2 == 0).then(|| "even".into()),
+        pool: tid.is_multiple_of(2).then(|| "even".into()),
     }
 }
 
