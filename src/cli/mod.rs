@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+pub mod doctor;
+pub mod memory;
+
 /// How a command ends. The numbers are a contract with scripts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
