@@ -78,7 +78,11 @@ fn many_threads() {
     steady.sort_unstable();
     let median = steady[steady.len() / 2];
     line("the same, a steady pass, median of 10", &milliseconds(median), "100 ms");
-    line("the same, the worst of the 10", &milliseconds(*steady.last().unwrap()), "");
+    line(
+        "the same, the worst of the 10",
+        &milliseconds(*steady.last().unwrap()),
+        "",
+    );
 
     let before = children_cpu();
     let listed = Command::new("ps")
@@ -86,7 +90,12 @@ fn many_threads() {
         .output();
     match listed {
         Ok(listed) => {
-            let rows = listed.stdout.iter().filter(|byte| **byte == b'\n').count().saturating_sub(1);
+            let rows = listed
+                .stdout
+                .iter()
+                .filter(|byte| **byte == b'\n')
+                .count()
+                .saturating_sub(1);
             let what = format!("ps -L -o pid,tid,stat,time,wchan,comm, {rows} rows");
             line(&what, &milliseconds(children_cpu().saturating_sub(before)), "more");
         }

@@ -104,7 +104,7 @@ impl Door {
         let refuse = |detail: String| {
             Problem::new(StatusCode::FORBIDDEN, "foreign-host", detail)
                 .field("Host")
-                .fix("use the printed link, or allow the name with --allow-host")
+                .fix("use the printed link, or add the name to allowed_hosts in the config file")
         };
         let mut given = request.headers.get_all(header::HOST).iter();
         let named = match (given.next(), given.next()) {
@@ -332,7 +332,7 @@ pub fn seal(response: &mut Response) {
     ];
     let headers = response.headers_mut();
     for (name, value) in ALWAYS {
-        headers.insert(name, HeaderValue::from_static(value));
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
     headers
         .entry(header::CACHE_CONTROL)

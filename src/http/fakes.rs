@@ -400,7 +400,7 @@ impl Runs for Small {
 
     fn report(&self, id: &str) -> Result<Arc<str>, RunError> {
         self.get(id)?;
-        Ok(r#"{"scenario":"quick","verdict":"pass","loads":[{"name":"gaps","done":9}]}"#.into())
+        Ok(r#"{"version":1,"scenario":"quick","verdict":"pass","loads":[{"name":"gaps","done":9}]}"#.into())
     }
 
     fn pools(&self) -> Vec<PoolStatus> {

@@ -706,7 +706,8 @@ mod tests {
         let (say, hear) = mpsc::channel();
         let (release, wait) = mpsc::channel::<()>();
         let other = thread::spawn(move || {
-            say.send(rustix::thread::gettid().as_raw_nonzero().get() as u32).unwrap();
+            say.send(rustix::thread::gettid().as_raw_nonzero().get() as u32)
+                .unwrap();
             let _ = wait.recv();
         });
         let tid = hear.recv().unwrap();
@@ -780,10 +781,7 @@ mod tests {
     #[test]
     fn a_captured_tree_can_be_asked_like_a_live_one() {
         let root = ProcRoot::captured(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/proc/threads"));
-        let settings = Settings {
-            procfs: root,
-            ..fast()
-        };
+        let settings = Settings { procfs: root, ..fast() };
         let (_sampler, inspector, _deliveries) = run(settings);
         let snapshot = inspector.snapshot(Pid(4321)).unwrap();
         assert_eq!((&*snapshot.name, snapshot.threads.len()), ("app (main)", 3));
@@ -792,7 +790,11 @@ mod tests {
         assert_eq!(census.processes.len(), 2);
         assert_eq!(&*census.machine.hostname, "captured");
         assert_eq!(census.machine.cpus, 2);
-        let app = census.processes.iter().find(|process| process.pid() == Pid(4321)).unwrap();
+        let app = census
+            .processes
+            .iter()
+            .find(|process| process.pid() == Pid(4321))
+            .unwrap();
         assert_eq!((app.user.as_deref(), app.threads), (Ok("1000"), Ok(3)));
         assert_eq!(app.exe, Err(Unknown::NotCaptured));
         assert_eq!(app.cpu_ratio, Err(Unknown::SeenOnce));
