@@ -71,14 +71,15 @@ impl Door {
         }
         check_origin(request, &host, is_page, is_change).map_err(problem)?;
 
-        if is_page && !is_change {
-            if let Some(offered) = token_of_link(request) {
-                return Err(Box::new(if self.token.matches(offered.as_bytes()) {
-                    self.trade(request)
-                } else {
-                    stranger(true)
-                }));
-            }
+        if is_page
+            && !is_change
+            && let Some(offered) = token_of_link(request)
+        {
+            return Err(Box::new(if self.token.matches(offered.as_bytes()) {
+                self.trade(request)
+            } else {
+                stranger(true)
+            }));
         }
         let entry = self.entry(&request.headers);
         match entry {
@@ -103,7 +104,7 @@ impl Door {
         let refuse = |detail: String| {
             Problem::new(StatusCode::FORBIDDEN, "foreign-host", detail)
                 .field("Host")
-                .fix("use the printed link, or allow the name with --allow-host")
+                .fix("use the printed link, or add the name to allowed_hosts in the config file")
         };
         let mut given = request.headers.get_all(header::HOST).iter();
         let named = match (given.next(), given.next()) {
@@ -123,12 +124,12 @@ impl Door {
                 .field("Host")
             })?;
         // A request line with a whole URL names the host a second time.
-        if let Some(in_line) = request.uri.authority() {
-            if !in_line.as_str().eq_ignore_ascii_case(named.as_str()) {
-                return Err(refuse(
-                    "the request line and the Host header name different hosts".to_owned(),
-                ));
-            }
+        if let Some(in_line) = request.uri.authority()
+            && !in_line.as_str().eq_ignore_ascii_case(named.as_str())
+        {
+            return Err(refuse(
+                "the request line and the Host header name different hosts".to_owned(),
+            ));
         }
         let host = plain_host(named.host());
         if self.is_ours(&host, request.extensions.get::<Reached>()) {
@@ -331,7 +332,7 @@ pub fn seal(response: &mut Response) {
     ];
     let headers = response.headers_mut();
     for (name, value) in ALWAYS {
-        headers.insert(name, HeaderValue::from_static(value));
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
     headers
         .entry(header::CACHE_CONTROL)

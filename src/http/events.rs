@@ -137,7 +137,7 @@ impl Live {
             .unwrap_or_default();
         // A thousand ids a millisecond: later than any id of a daemon before us, and below 2^53,
         // so that it is a number to JavaScript as well.
-        Live::starting_at(since.as_millis() as u64 * 1000)
+        Live::starting_at((since.as_millis() as u64 * 1000).max(1))
     }
 
     fn starting_at(first: u64) -> Live {
@@ -274,10 +274,10 @@ impl Choice {
             // Another client may have the process watched faster. A little less than the interval:
             // ticks are not exact, and each second one must not fall out for that.
             let least = Nanos(interval.0 / 10 * 9);
-            if let Some(last) = self.last.get(&about.0) {
-                if event.taken_at.saturating_sub(*last) < least {
-                    return false;
-                }
+            if let Some(last) = self.last.get(&about.0)
+                && event.taken_at.saturating_sub(*last) < least
+            {
+                return false;
             }
             self.last.insert(about.0, event.taken_at);
         } else if !event.is_snapshot {
@@ -448,10 +448,10 @@ async fn play(site: &Site, mut choice: Choice, mut cursor: u64, boot_id: String,
         cursor = found.cursor;
         if found.missed > 0 {
             let missed = wire::MissedEvent { count: found.missed };
-            if let Some(frame) = frame(None, "missed", &missed) {
-                if !send(&tell, frame, &mut stopping).await {
-                    return;
-                }
+            if let Some(frame) = frame(None, "missed", &missed)
+                && !send(&tell, frame, &mut stopping).await
+            {
+                return;
             }
         }
         for event in found.events {
@@ -566,7 +566,7 @@ mod tests {
 
     #[test]
     fn a_stream_with_an_interval_gets_no_more_than_it_asked_for() {
-        let live = Live::starting_at(0);
+        let live = Live::starting_at(1);
         let mut choice = Choice {
             chosen: vec![Chosen::Role(Role::Other)],
             interval: Some(Nanos(1_000_000_000)),
@@ -577,7 +577,7 @@ mod tests {
                 let mut snapshot = (*fakes::snapshot(1)).clone();
                 snapshot.taken_at = Nanos(tenth * 100_000_000);
                 live.snapshot(&Arc::new(snapshot));
-                let newest = live.after(live.now().wrapping_sub(1)).events.pop().unwrap();
+                let newest = live.after(live.now() - 1).events.pop().unwrap();
                 choice.takes(&newest)
             })
             .count();

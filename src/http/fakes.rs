@@ -70,7 +70,7 @@ pub fn thread(process: ProcessKey, tid: u32) -> Thread {
         }),
         heap: Err(Unknown::NoLedger),
         task: Err(Unknown::NoLedger),
-        pool: (tid % 2 == 0).then(|| "even".into()),
+        pool: tid.is_multiple_of(2).then(|| "even".into()),
     }
 }
 
@@ -400,7 +400,7 @@ impl Runs for Small {
 
     fn report(&self, id: &str) -> Result<Arc<str>, RunError> {
         self.get(id)?;
-        Ok(r#"{"scenario":"quick","verdict":"pass","loads":[{"name":"gaps","done":9}]}"#.into())
+        Ok(r#"{"version":1,"scenario":"quick","verdict":"pass","loads":[{"name":"gaps","done":9}]}"#.into())
     }
 
     fn pools(&self) -> Vec<PoolStatus> {

@@ -7,7 +7,7 @@
 //! have gauges; what only grows is a counter.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
@@ -16,7 +16,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
@@ -106,14 +106,25 @@ impl Collector for Scrape {
                 Kind::Gauge => MetricType::Gauge,
             };
             let mut metric = encoder.encode_descriptor(family.name, family.help, unit.as_ref(), kind)?;
+            // An empty label set would be written as `{}`.
+            if let [(labels, value)] = family.samples.as_slice()
+                && labels.is_empty()
+            {
+                encode(family.kind, *value, metric)?;
+                continue;
+            }
             for (labels, value) in &family.samples {
-                match family.kind {
-                    Kind::Counter => ConstCounter::new(*value).encode(metric.encode_family(labels)?)?,
-                    Kind::Gauge => ConstGauge::new(*value).encode(metric.encode_family(labels)?)?,
-                }
+                encode(family.kind, *value, metric.encode_family(labels)?)?;
             }
         }
         Ok(())
+    }
+}
+
+fn encode(kind: Kind, value: f64, encoder: MetricEncoder<'_>) -> Result<(), fmt::Error> {
+    match kind {
+        Kind::Counter => ConstCounter::new(value).encode(encoder),
+        Kind::Gauge => ConstGauge::new(value).encode(encoder),
     }
 }
 
@@ -166,7 +177,7 @@ fn plain(open: &str, counters: &BTreeSet<String>) -> String {
         let mut words = line.splitn(4, ' ');
         match (words.next(), words.next(), words.next(), words.next()) {
             (Some("#"), Some(word @ ("HELP" | "TYPE")), Some(name), Some(rest)) if counters.contains(name) => {
-                text += &format!("# {word} {name}_total {rest}\n");
+                let _ = writeln!(text, "# {word} {name}_total {rest}");
             }
             _ => {
                 text += line;

@@ -35,6 +35,8 @@ mod workloads;
 
 #[cfg(test)]
 mod fakes;
+#[cfg(test)]
+mod tests;
 
 pub use events::Live;
 pub use serve::{BindError, Listener, bind, serve};

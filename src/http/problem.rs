@@ -15,8 +15,12 @@ use crate::scenario::{RunError, ValidationProblem};
 
 pub const PROBLEM_JSON: &str = "application/problem+json";
 
+/// One word wide, so that the good answers beside it stay small.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Problem {
+pub struct Problem(Box<Told>);
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Told {
     pub status: StatusCode,
     /// The kind, as the last part of the problem's type.
     kind: &'static str,
@@ -27,9 +31,17 @@ pub struct Problem {
     retry_after_seconds: Option<u32>,
 }
 
+impl std::ops::Deref for Problem {
+    type Target = Told;
+
+    fn deref(&self) -> &Told {
+        &self.0
+    }
+}
+
 impl Problem {
     pub fn new(status: StatusCode, kind: &'static str, detail: impl Into<String>) -> Problem {
-        Problem {
+        Problem(Box::new(Told {
             status,
             kind,
             detail: detail.into(),
@@ -37,7 +49,7 @@ impl Problem {
             fix: None,
             problems: None,
             retry_after_seconds: None,
-        }
+        }))
     }
 
     /// A parameter that cannot be used.
@@ -47,7 +59,7 @@ impl Problem {
 
     pub fn busy(detail: impl Into<String>) -> Problem {
         let mut problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail);
-        problem.retry_after_seconds = Some(1);
+        problem.0.retry_after_seconds = Some(1);
         problem
     }
 
@@ -62,12 +74,12 @@ impl Problem {
     }
 
     pub fn field(mut self, field: &str) -> Problem {
-        self.field = Some(field.to_owned());
+        self.0.field = Some(field.to_owned());
         self
     }
 
     pub fn fix(mut self, fix: impl Into<String>) -> Problem {
-        self.fix = Some(fix.into());
+        self.0.fix = Some(fix.into());
         self
     }
 
@@ -95,7 +107,7 @@ impl Problem {
 
     fn invalid(problems: &[ValidationProblem], detail: String) -> Problem {
         let mut problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-scenario", detail).field("toml");
-        problem.problems = Some(problems.iter().map(wire::ValidationProblem::of).collect());
+        problem.0.problems = Some(problems.iter().map(wire::ValidationProblem::of).collect());
         problem
     }
 

@@ -34,7 +34,7 @@ fn value<'a>(process: &'a Process, sort: &str) -> Value<'a> {
         "pid" => Value::whole(process.key.pid.0.into()),
         "ppid" => Value::whole(process.parent.0.into()),
         "name" => Value::Text(&process.name),
-        "user" => process.user.as_deref().map_or(Value::Unknown, |user| Value::Text(user)),
+        "user" => process.user.as_deref().map_or(Value::Unknown, Value::Text),
         "role" => Value::Text(process.role.name()),
         "state" => Value::Text(process.state),
         "threads" => whole(process.threads),

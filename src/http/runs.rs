@@ -1,9 +1,8 @@
 //! Runs of scenarios: started, listed, steered, stopped, and their reports.
 //!
-//! A finished run's report is kept as JSON by the workbench's side. Its CSV and HTML forms are made
-//! here from that text, whatever it holds: names in it are hostile, so each form has its encoder.
+//! A finished run's report is kept as JSON by the workbench's side; `scenario` makes its CSV and
+//! HTML forms from that text.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -11,14 +10,13 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
-use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::ask::Ask;
 use super::problem::Problem;
 use super::site::{Answer, Site, body, encode, json_response};
 use super::wire;
-use crate::scenario::StartRun;
+use crate::scenario::{self, StartRun};
 
 /// What a run may be sped up to.
 const MAX_RATE_FACTOR: f64 = 1000.0;
@@ -162,10 +160,6 @@ fn report(site: &Site, id: &str) -> Result<Arc<str>, Problem> {
     site.runs.report(id).map_err(Problem::of_run)
 }
 
-fn parsed(text: &str) -> Result<Value, Problem> {
-    serde_json::from_str(text).map_err(|error| Problem::ours(&error))
-}
-
 fn file(id: &str, extension: &str, kind: &'static str, body: String) -> Response {
     let mut response = body.into_response();
     let headers = response.headers_mut();
@@ -211,7 +205,7 @@ pub async fn report_json(State(site): State<Arc<Site>>, Path(id): Path<String>, 
     tag = "runs",
     params(("id" = String, Path, description = "The run's id")),
     responses(
-        (status = 200, description = "One line a load", content_type = "text/csv", body = String),
+        (status = 200, description = "The series, a row for each load and interval", content_type = "text/csv", body = String),
         (status = 404, description = "No such run", body = wire::Problem),
         (status = 409, description = "The run is still under way", body = wire::Problem),
     )
@@ -221,7 +215,7 @@ pub async fn report_csv(State(site): State<Arc<Site>>, Path(id): Path<String>, u
     let text = site
         .ask({
             let id = id.clone();
-            move |site| Ok(csv(&parsed(&report(site, &id)?)?))
+            move |site| scenario::report_csv(&report(site, &id)?).map_err(|error| Problem::ours(&error))
         })
         .await?;
     Ok(file(&id, "csv", "text/csv; charset=utf-8", text))
@@ -234,7 +228,7 @@ pub async fn report_csv(State(site): State<Arc<Site>>, Path(id): Path<String>, u
     tag = "runs",
     params(("id" = String, Path, description = "The run's id")),
     responses(
-        (status = 200, description = "The whole document as tables", content_type = "text/html", body = String),
+        (status = 200, description = "The report as a page of its own", content_type = "text/html", body = String),
         (status = 404, description = "No such run", body = wire::Problem),
         (status = 409, description = "The run is still under way", body = wire::Problem),
     )
@@ -244,149 +238,14 @@ pub async fn report_html(State(site): State<Arc<Site>>, Path(id): Path<String>, 
     let text = site
         .ask({
             let id = id.clone();
-            move |site| Ok(html(&parsed(&report(site, &id)?)?))
+            move |site| scenario::report_html(&report(site, &id)?).map_err(|error| Problem::ours(&error))
         })
         .await?;
-    Ok(file(&id, "html", "text/html; charset=utf-8", text))
-}
-
-/// One line a load, one column a field, nested ones by their path.
-fn csv(document: &Value) -> String {
-    let mut rows: Vec<Map<String, Value>> = Vec::new();
-    let loads = document.get("loads").and_then(Value::as_array);
-    for load in loads.map_or(std::slice::from_ref(document), Vec::as_slice) {
-        let mut row = Map::new();
-        flatten("", load, &mut row);
-        rows.push(row);
-    }
-    let mut columns: Vec<String> = Vec::new();
-    for name in rows.iter().flat_map(Map::keys) {
-        if !columns.contains(name) {
-            columns.push(name.clone());
-        }
-    }
-    let line = |cells: Vec<String>| cells.join(",") + "\r\n";
-    let mut text = line(columns.iter().map(|name| cell(name)).collect());
-    for row in &rows {
-        text += &line(
-            columns
-                .iter()
-                .map(|name| match row.get(name) {
-                    None | Some(Value::Null) => String::new(),
-                    Some(Value::String(text)) => cell(text),
-                    Some(other) => other.to_string(),
-                })
-                .collect(),
-        );
-    }
-    text
-}
-
-fn flatten(path: &str, value: &Value, into: &mut Map<String, Value>) {
-    match value {
-        Value::Object(fields) => {
-            for (name, value) in fields {
-                let path = if path.is_empty() {
-                    name.clone()
-                } else {
-                    format!("{path}.{name}")
-                };
-                flatten(&path, value, into);
-            }
-        }
-        // Lists have no place in a table's line; the JSON has them.
-        Value::Array(_) => {}
-        plain => {
-            into.insert(path.to_owned(), plain.clone());
-        }
-    }
-}
-
-/// Quoted, and never the beginning of a formula.
-fn cell(text: &str) -> String {
-    let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
-    format!("\"{}{}\"", if formula { "'" } else { "" }, text.replace('"', "\"\""))
-}
-
-/// How deep tables may nest; our reports have four levels.
-const DEEPEST: usize = 12;
-
-fn html(document: &Value) -> String {
-    let title = document.get("scenario").and_then(Value::as_str).unwrap_or("run");
-    let verdict = document.get("verdict").and_then(Value::as_str).unwrap_or("no verdict");
-    let (title, verdict) = (escape(title), escape(verdict));
-    let mut text = format!(
-        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>{title}: {verdict}</title>\n<h1>{title}: {verdict}</h1>\n"
+    let mut response = file(&id, "html", "text/html; charset=utf-8", text);
+    // The page brings its own style, and may do nothing else.
+    response.headers_mut().insert(
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; sandbox"),
     );
-    table(document, 0, &mut text);
-    text += "\n</html>\n";
-    text
-}
-
-fn table(value: &Value, depth: usize, into: &mut String) {
-    match value {
-        _ if depth > DEEPEST => into.push('…'),
-        Value::Object(fields) => {
-            into.push_str("<table border=\"1\">\n");
-            for (name, value) in fields {
-                let _ = write!(into, "<tr><th align=\"left\" valign=\"top\">{}</th><td>", escape(name));
-                table(value, depth + 1, into);
-                into.push_str("</td></tr>\n");
-            }
-            into.push_str("</table>");
-        }
-        Value::Array(items) => {
-            into.push_str("<ol>\n");
-            for item in items {
-                into.push_str("<li>");
-                table(item, depth + 1, into);
-                into.push_str("</li>\n");
-            }
-            into.push_str("</ol>");
-        }
-        Value::Null => into.push_str("unknown"),
-        Value::String(text) => into.push_str(&escape(text)),
-        plain => into.push_str(&plain.to_string()),
-    }
-}
-
-fn escape(text: &str) -> String {
-    text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            _ => out.push(c),
-        }
-        out
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn a_report_as_csv_has_a_line_for_each_load() {
-        let document = json!({"loads": [
-            {"name": "=cmd|'/c calc'!A1", "done": 3, "response": {"p99_seconds": 0.5}, "list": [1]},
-            {"name": "b \"quoted\"", "done": 4, "late": null},
-        ]});
-        assert_eq!(
-            csv(&document),
-            "\"done\",\"name\",\"response.p99_seconds\",\"late\"\r\n\
-             3,\"'=cmd|'/c calc'!A1\",0.5,\r\n\
-             4,\"b \"\"quoted\"\"\",,\r\n"
-        );
-    }
-
-    #[test]
-    fn a_report_as_html_lets_no_markup_through() {
-        let page = html(&json!({"scenario": "<script>alert(1)</script>", "x": [{"a\"": null}]}));
-        assert!(!page.contains("<script>"), "{page}");
-        assert!(page.contains("&lt;script&gt;") && page.contains("a&quot;") && page.contains("unknown"));
-    }
+    Ok(response)
 }

@@ -209,10 +209,10 @@ async fn converse(stream: TcpStream, app: App, site: &Site) {
 async fn tell_health(site: Arc<Site>) {
     loop {
         tokio::time::sleep(HEALTH_EVERY).await;
-        if site.streams.available_permits() < site.settings.max_streams {
-            if let Ok(health) = site.ask(|site| Ok(health::now(site))).await {
-                site.live.health(&health);
-            }
+        if site.streams.available_permits() < site.settings.max_streams
+            && let Ok(health) = site.ask(|site| Ok(health::now(site))).await
+        {
+            site.live.health(&health);
         }
     }
 }

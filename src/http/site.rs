@@ -154,7 +154,7 @@ pub fn id(field: &str, text: &str, or: &str) -> Result<u32, Problem> {
         return Err(wrong());
     }
     match text.parse::<u32>() {
-        Ok(number) if number > 0 && number <= i32::MAX as u32 => Ok(number),
+        Ok(number) if number > 0 && i32::try_from(number).is_ok() => Ok(number),
         _ => Err(wrong()),
     }
 }

@@ -441,23 +441,19 @@ impl<'a> Thread<'a> {
             policy: gaps.take("policy", &thread.policy),
             rt_priority: gaps.take("rt_priority", &thread.rt_priority),
             allowed_cpus: gaps.borrow("allowed_cpus", &thread.allowed_cpus).map(|cpus| &**cpus),
-            wait: match gaps.borrow("wait", &thread.wait) {
-                Some(wait) => Some(Wait {
-                    kind: wait.kind.name(),
-                    syscall: wait.syscall,
-                    address: wait.address.map(hex),
-                    kernel_function: gaps
-                        .borrow("wait.kernel_function", &wait.kernel_function)
-                        .map(|function| &**function),
-                    lock: wait.lock.as_deref(),
-                    owner_tid: wait.owner.map(|owner| owner.0),
-                }),
-                None => None,
-            },
-            stack: match gaps.borrow("stack", &thread.stack) {
-                Some(stack) => Some(Stack::of(stack, &mut gaps)),
-                None => None,
-            },
+            wait: gaps.borrow("wait", &thread.wait).map(|wait| Wait {
+                kind: wait.kind.name(),
+                syscall: wait.syscall,
+                address: wait.address.map(hex),
+                kernel_function: gaps
+                    .borrow("wait.kernel_function", &wait.kernel_function)
+                    .map(|function| &**function),
+                lock: wait.lock.as_deref(),
+                owner_tid: wait.owner.map(|owner| owner.0),
+            }),
+            stack: gaps
+                .borrow("stack", &thread.stack)
+                .map(|stack| Stack::of(stack, &mut gaps)),
             heap: gaps.borrow("heap", &thread.heap).map(Heap::of),
             task: gaps.borrow("task", &thread.task).map(|task| Task {
                 pool: &task.pool,
@@ -659,10 +655,7 @@ impl<'a> ThreadMemory<'a> {
     ) -> ThreadMemory<'a> {
         let codes = Codes::new();
         let mut gaps = RowGaps { codes, all };
-        let stack = match gaps.borrow("stack", stack) {
-            Some(stack) => Some(Stack::of(stack, &mut gaps)),
-            None => None,
-        };
+        let stack = gaps.borrow("stack", stack).map(|stack| Stack::of(stack, &mut gaps));
         let heap = match row {
             Some(row) => gaps.borrow("heap", &row.heap).map(Heap::of),
             None => gaps
