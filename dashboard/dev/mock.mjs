@@ -80,7 +80,7 @@ let sequence = 0;
 function threadsAnswer(p, q) {
   const threads = everyThread(p);
   let rows = threads.filter((t) => (!q.get("state") || t.state === q.get("state")) && (!q.get("pool") || t.pool === q.get("pool")) && (!q.get("name") || t.name.includes(q.get("name"))));
-  const value = { cpu_ratio: (t) => t.cpu_ratio, name: (t) => t.name, tid: (t) => t.tid, state: (t) => t.state, run_delay_ratio: (t) => t.run_delay_ratio, voluntary_switches: (t) => t.voluntary_switches, stack_used_bytes: (t) => t.stack?.used_bytes ?? null, heap_net_bytes: (t) => t.heap && t.heap.allocated_bytes - t.heap.freed_bytes, tasks_done: (t) => t.task?.done ?? null, last_cpu: (t) => t.last_cpu, start_time: (t) => t.start_time }[q.get("sort") ?? "cpu_ratio"];
+  const value = { cpu_ratio: (t) => t.cpu_ratio, name: (t) => t.name, tid: (t) => t.tid, state: (t) => t.state, run_delay_ratio: (t) => t.run_delay_ratio, voluntary_switches: (t) => t.voluntary_switches, "stack.used_bytes": (t) => t.stack?.used_bytes ?? null, "heap.net_bytes": (t) => t.heap && t.heap.allocated_bytes - t.heap.freed_bytes, "task.done": (t) => t.task?.done ?? null, last_cpu: (t) => t.last_cpu, start_time: (t) => t.start_time }[q.get("sort") ?? "cpu_ratio"];
   const sign = q.get("order") === "asc" ? 1 : -1;
   rows.sort((a, b) => { const x = value(a), y = value(b); if (x === null || y === null) return (x === null) - (y === null) || a.tid - b.tid; return (x < y ? -1 : x > y ? 1 : 0) * sign || a.tid - b.tid; });
   const offset = Number(q.get("offset") ?? 0), limit = Number(q.get("limit") ?? 100);

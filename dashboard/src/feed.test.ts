@@ -4,16 +4,16 @@ import { decodePools, type Event } from "./wire";
 
 class FakeStream implements Stream {
   closed = false;
-  readonly #listeners = new Map<string, ((message: { data: string; lastEventId?: string }) => void)[]>();
+  readonly #listeners = new Map<string, ((message: { data: string }) => void)[]>();
   constructor(readonly url: string) {}
-  addEventListener(name: string, listener: (message: { data: string; lastEventId?: string }) => void): void {
+  addEventListener(name: string, listener: (message: { data: string }) => void): void {
     this.#listeners.set(name, [...(this.#listeners.get(name) ?? []), listener]);
   }
   close(): void {
     this.closed = true;
   }
-  emit(name: string, data: unknown = {}, lastEventId = ""): void {
-    for (const listener of this.#listeners.get(name) ?? []) listener({ data: typeof data === "string" ? data : JSON.stringify(data), lastEventId });
+  emit(name: string, data: unknown = {}): void {
+    for (const listener of this.#listeners.get(name) ?? []) listener({ data: typeof data === "string" ? data : JSON.stringify(data) });
   }
 }
 
@@ -72,7 +72,7 @@ test("events arrive decoded, and a malformed one does not end the stream", () =>
 
 test("a broken stream is opened again with growing pauses, and at once short after it worked", async () => {
   feed.start({});
-  latest().emit("hello", hello, "7");
+  latest().emit("hello", hello);
   const pauses: (number | null)[] = [];
   for (let turn = 0; turn < 6; turn += 1) {
     latest().emit("error");
@@ -82,7 +82,6 @@ test("a broken stream is opened again with growing pauses, and at once short aft
     await vi.advanceTimersByTimeAsync(LONGEST_PAUSE_MS);
   }
   expect(pauses).toEqual([500, 1000, 2000, 4000, 5000, 5000]);
-  expect(latest().url).toContain("last_event_id=7");
   latest().emit("hello", hello);
   latest().emit("error");
   expect(connections.at(-1)).toEqual(["lost", FIRST_PAUSE_MS]);
@@ -91,9 +90,31 @@ test("a broken stream is opened again with growing pauses, and at once short aft
 test("an open stream that says nothing is broken too", async () => {
   feed.start({});
   latest().emit("open");
-  await vi.advanceTimersByTimeAsync(SILENCE_MS + FIRST_PAUSE_MS);
+  await vi.advanceTimersByTimeAsync(SILENCE_MS);
+  expect(connections.at(-1)?.[0]).toBe("lost");
+  await vi.advanceTimersByTimeAsync(FIRST_PAUSE_MS);
   expect(streams.length).toBe(2);
   expect(streams[0]?.closed).toBe(true);
+});
+
+test("a daemon that has nothing to say is not lost: the stream is renewed quietly", async () => {
+  probe = "ok";
+  feed.start({});
+  latest().emit("open");
+  await vi.advanceTimersByTimeAsync(SILENCE_MS);
+  expect(streams.length).toBe(2);
+  expect(connections.map(([connection]) => connection)).not.toContain("lost");
+});
+
+test("where the daemon refuses the question but lives, we listen without it, and ask anew for another", async () => {
+  probe = "ok";
+  feed.start({ process: 42 });
+  latest().emit("error");
+  await vi.advanceTimersByTimeAsync(0);
+  expect(latest().url).toBe("/api/v1/events");
+  expect(connections.map(([connection]) => connection)).not.toContain("lost");
+  feed.start({ process: 43 });
+  expect(latest().url).toBe("/api/v1/events?process=43");
 });
 
 test("a daemon that refuses our token is told apart from one that is not there", async () => {

@@ -83,7 +83,7 @@ function problemFrom(response: Response, body: unknown): Problem {
 
 /** What we use of an EventSource: a test brings its own. */
 export interface Stream {
-  addEventListener(name: string, listener: (message: { data: string; lastEventId?: string }) => void): void;
+  addEventListener(name: string, listener: (message: { data: string }) => void): void;
   close(): void;
 }
 
@@ -107,10 +107,12 @@ export const SILENCE_MS = 12_000;
 
 export class Feed {
   #stream: Stream | null = null;
+  #opened = false;
   #query: Query = {};
+  /** The daemon is there but refuses this question, say about a process that has ended: then we listen without it. */
+  #refused = false;
   #cancel: (() => void) | null = null;
   #failures = 0;
-  #lastId: string | undefined;
   #running = false;
 
   constructor(private readonly parts: FeedParts) {}
@@ -118,9 +120,8 @@ export class Feed {
   /** Opens the stream, or opens it anew where the question has changed. */
   start(query: Query): void {
     if (this.#running && JSON.stringify(query) === JSON.stringify(this.#query)) return;
-    // Ids belong to a stream of one question; another question starts from now.
-    this.#lastId = undefined;
     this.#query = query;
+    this.#refused = false;
     this.#running = true;
     this.#failures = 0;
     this.#connect();
@@ -133,7 +134,9 @@ export class Feed {
 
   /** Try now: the reader pressed the button, or the machine has woken up. */
   retry(): void {
-    if (this.#running) this.#connect();
+    if (!this.#running) return;
+    this.#refused = false;
+    this.#connect();
   }
 
   #drop(): void {
@@ -146,14 +149,15 @@ export class Feed {
   #connect(): void {
     this.#drop();
     this.parts.onConnection("connecting", null);
-    const stream = this.parts.open(withQuery("/events", { ...this.#query, last_event_id: this.#lastId }));
+    const stream = this.parts.open(withQuery("/events", this.#refused ? {} : this.#query));
     this.#stream = stream;
+    this.#opened = false;
     // A connection that never gets to its first word counts as silent.
     this.#watchSilence(stream);
     for (const name of eventNames) {
       stream.addEventListener(name, (message) => {
         if (this.#stream !== stream) return;
-        this.#heard(stream, message.lastEventId);
+        this.#heard(stream);
         let event: Event;
         try {
           event = decodeEvent(name, message.data);
@@ -168,8 +172,8 @@ export class Feed {
     stream.addEventListener("error", () => this.#stream === stream && void this.#broke());
   }
 
-  #heard(stream: Stream, id?: string): void {
-    if (id) this.#lastId = id;
+  #heard(stream: Stream): void {
+    this.#opened = true;
     this.#failures = 0;
     this.parts.onConnection("live", null);
     this.#watchSilence(stream);
@@ -177,16 +181,29 @@ export class Feed {
 
   #watchSilence(stream: Stream): void {
     this.#cancel?.();
-    this.#cancel = this.parts.later(() => this.#stream === stream && void this.#broke(), SILENCE_MS);
+    this.#cancel = this.parts.later(() => this.#stream === stream && void this.#silent(stream), SILENCE_MS);
+  }
+
+  /** Nothing may have happened, or the connection may be dead without anyone having told us. */
+  async #silent(stream: Stream): Promise<void> {
+    const there = await this.parts.probe();
+    if (this.#stream !== stream) return;
+    if (there === "ok") this.#connect();
+    else await this.#broke();
   }
 
   async #broke(): Promise<void> {
+    const refusedAtOnce = !this.#opened && !this.#refused;
     this.#drop();
     const pause = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** this.#failures);
     this.#failures += 1;
-    this.parts.onConnection("lost", pause);
     this.#cancel = this.parts.later(() => this.#running && this.#connect(), pause);
-    // Only to tell the reader why: the next try is already on its way.
-    if ((await this.parts.probe()) === "locked" && this.#running && this.#stream === null) this.parts.onConnection("locked", pause);
+    if (!refusedAtOnce) this.parts.onConnection("lost", pause);
+    const there = await this.parts.probe();
+    if (!this.#running || this.#stream !== null) return;
+    if (there === "ok" && refusedAtOnce) {
+      this.#refused = true;
+      this.#connect();
+    } else this.parts.onConnection(there === "locked" ? "locked" : "lost", pause);
   }
 }

@@ -91,8 +91,8 @@ class Store {
     onEvent: (event) => this.#take(event),
     onConnection: (connection) => {
       if (connection === "live") this.everLive = true;
-      // A try is under way: while it lasts, the banner stays.
-      if (connection === "connecting" && (this.connection === "lost" || this.connection === "locked")) return;
+      // A try is under way: while it lasts, what the reader was told before stays.
+      if (connection === "connecting" && this.connection !== "connecting") return;
       this.connection = connection;
     },
     onMalformed: (error) => console.warn("an event could not be read:", error),

@@ -12,7 +12,7 @@ export type Screen = (typeof screens)[number];
 export const languages = ["en", "zh"] as const;
 export type Language = (typeof languages)[number];
 export const threadSorts = [
-  "cpu_ratio", "name", "tid", "state", "run_delay_ratio", "voluntary_switches", "stack_used_bytes", "heap_net_bytes", "tasks_done", "last_cpu", "start_time",
+  "cpu_ratio", "name", "tid", "state", "run_delay_ratio", "voluntary_switches", "stack.used_bytes", "heap.net_bytes", "task.done", "last_cpu", "start_time",
 ] as const;
 export type ThreadSort = (typeof threadSorts)[number];
 export const processSorts = ["cpu_ratio", "rss_bytes", "threads", "name", "pid", "user"] as const;

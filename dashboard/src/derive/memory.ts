@@ -38,7 +38,7 @@ export function scaleOf(lanes: readonly Lane[], touched: boolean): Scale {
     .sort((a, b) => a - b);
   if (lengths.length === 0) return { full: 1, touched };
   const median = lengths[Math.floor(lengths.length / 2)] ?? 1;
-  const fitting = lengths.filter((length) => length <= median * 4);
+  const fitting = lengths.filter((length) => length <= median * 2.5);
   return { full: fitting.at(-1) ?? median, touched };
 }
 
@@ -86,6 +86,8 @@ export interface Floor {
   box: Box;
   /** Pixels of the floor's bar: resident here alone, and resident but shared with other processes. Null: not known. */
   bar: { own: number; others: number } | null;
+  /** Pixels of its outline: what is reserved. Longer than there is room: cut short. */
+  outline: { width: number; cut: boolean };
 }
 
 export interface Layout {
@@ -105,13 +107,15 @@ export interface Layout {
 
 const GAP = 22;
 export const LANE_HEIGHT = 34;
+/** Few lanes are drawn larger, up to this. */
+const TALLEST_LANE = 52;
 const ROOF = 64;
 const EDGE = 10;
 
 export function layout(memory: Memory, width: number, viewHeight: number): Layout {
   const sides = width >= 860;
   const houseWidth = sides ? Math.min(380, Math.max(290, width * 0.27)) : width - 2 * EDGE;
-  const houseHeight = sides ? Math.max(380, Math.min(560, viewHeight - 2 * EDGE)) : ROOF + kinds.length * 58;
+  const houseHeight = sides ? Math.max(380, Math.min(660, viewHeight - 2 * EDGE)) : ROOF + kinds.length * 58;
   const house: Box = { x: sides ? (width - houseWidth) / 2 : EDGE, y: EDGE, width: houseWidth, height: houseHeight };
   const floorHeight = (houseHeight - ROOF) / kinds.length;
   const largest = Math.max(1, ...kinds.map((kind) => memory.shared[kind].resident_bytes ?? 0));
@@ -123,16 +127,18 @@ export function layout(memory: Memory, width: number, viewHeight: number): Layou
     return {
       kind, sizes,
       box: { x: house.x, y: house.y + ROOF + index * floorHeight, width: houseWidth, height: floorHeight },
+      outline: { width: Math.min(inner, (sizes.virtual_bytes / largest) * inner), cut: sizes.virtual_bytes > largest },
       bar: resident === null ? null : { own: (own / largest) * inner, others: ((resident - own) / largest) * inner },
     };
   });
   const lanes = memory.threads.length;
   const rows = sides ? Math.ceil(lanes / 2) : lanes;
-  const lanesTop = sides ? EDGE + 26 : house.y + house.height + 40;
+  const laneHeight = sides ? Math.max(LANE_HEIGHT, Math.min(TALLEST_LANE, Math.floor((houseHeight - ROOF) / Math.max(1, rows)))) : LANE_HEIGHT;
+  const lanesTop = sides ? EDGE + ROOF - 14 : house.y + house.height + 40;
   return {
-    width, sides, house, roof: ROOF, floors, lanes, lanesTop, laneHeight: LANE_HEIGHT,
+    width, sides, house, roof: ROOF, floors, lanes, lanesTop, laneHeight,
     laneWidth: Math.max(60, sides ? house.x - GAP - EDGE : width - 2 * EDGE),
-    contentHeight: lanesTop + rows * LANE_HEIGHT + EDGE,
+    contentHeight: lanesTop + rows * laneHeight + EDGE,
   };
 }
 

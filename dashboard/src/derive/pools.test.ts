@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import type { Pool } from "../wire";
-import { doing, fullness, tone, tones } from "./pools";
+import { doing, fullness, TONES, tones } from "./pools";
 
 const spread = { count: 0, mean_seconds: 0, p50_seconds: 0, p90_seconds: 0, p99_seconds: 0, max_seconds: 0 };
 const worker = (task: string | null, parked = false): Pool["workers"][number] => ({ tid: 1, name: "w", done: 0, stolen: 0, parked, task });
@@ -13,8 +13,11 @@ test("a worker works, is parked, or looks for work", () => {
   expect([worker("gap"), worker(null, true), worker(null), worker("gap", true)].map(doing)).toEqual(["task", "parked", "idle", "task"]);
 });
 
-test("a workload keeps its colour whoever else is there", () => {
-  expect(tones([pool([worker("b"), worker("a"), worker(null)])])).toEqual(new Map([["a", tone("a")], ["b", tone("b")]]));
+test("workloads are told apart while there are colours, and more than that is no error", () => {
+  const names = ["maximum_gap", "lowest_common_ancestor", "combination_sum", "merge_sorted", "e", "f"];
+  expect(new Set(tones([pool(names.map((name) => worker(name)))]).values()).size).toBe(TONES);
+  expect(tones([pool([..."abcdefghij"].map((name) => worker(name)))]).size).toBe(10);
+  expect(tones([pool([worker(null)])]).size).toBe(0);
 });
 
 test("a queue is at most full; one without a bound has no fullness", () => {

@@ -13,18 +13,29 @@ export function doing(worker: Worker): Doing {
 /** More cells than this become a count: a pool may have thousands of workers. */
 export const CELLS = 64;
 
-/** A colour for each workload, the same in every pool: its place in the sorted names. */
+export const TONES = 6;
+
+/**
+ * A colour for each workload, the same in every pool. It starts from the name, so that it mostly stays when
+ * another workload comes or goes; two that would look alike are set apart while there are colours left.
+ */
 export function tones(pools: Pool[]): Map<string, number> {
   const names = new Set<string>();
   for (const pool of pools) for (const worker of pool.workers) if (worker.task !== null) names.add(worker.task);
-  return new Map([...names].sort().map((name) => [name, tone(name)]));
+  const taken = new Map<string, number>();
+  for (const name of [...names].sort()) {
+    const used = new Set(taken.values());
+    let tone = home(name);
+    for (let tries = 0; used.has(tone) && tries < TONES; tries += 1) tone = (tone + 1) % TONES;
+    taken.set(name, tone);
+  }
+  return taken;
 }
 
-/** From the name alone, so that it does not change when another workload comes or goes. */
-export function tone(name: string): number {
+function home(name: string): number {
   let hash = 7;
   for (const character of name) hash = (hash * 31 + (character.codePointAt(0) ?? 0)) % 1_000_003;
-  return hash % 6;
+  return hash % TONES;
 }
 
 /** 0 to 1; null for a queue without a bound. */

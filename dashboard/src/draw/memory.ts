@@ -115,6 +115,14 @@ function drawHouse(ink: CanvasRenderingContext2D, scene: Scene, palette: Palette
       ink.strokeRect(left + 0.5, barTop + 0.5, right - left - 1, barHeight - 1);
       ink.setLineDash([]);
     } else {
+      // What is reserved, as an outline in the same scale; a torn edge where it goes on.
+      ink.strokeStyle = palette.shared2;
+      ink.lineWidth = 1;
+      ink.setLineDash([2, 3]);
+      const reach = Math.max(2, floor.outline.width - (floor.outline.cut ? 10 : 1));
+      ink.strokeRect(left + 0.5, barTop + 0.5, reach, barHeight - 1);
+      ink.setLineDash([]);
+      if (floor.outline.cut) torn(ink, left + floor.outline.width - 9, barTop, barHeight, palette.text3);
       ink.fillStyle = palette.shared;
       const own = floor.bar.own > 0 ? Math.max(2, floor.bar.own) : 0;
       ink.fillRect(left, barTop, own, barHeight);
@@ -143,7 +151,7 @@ function drawLane(ink: CanvasRenderingContext2D, scene: Scene, lane: Lane, index
   if (scene.layout.sides) {
     // A thread enters the house through its wall.
     ink.fillStyle = lit || chosen ? palette.accent : palette.lineStrong;
-    ink.fillRect(box.leftwards ? wall + 2 : wall - 20, top + 23, 18, 1);
+    ink.fillRect(box.leftwards ? wall + 2 : wall - 20, top + 18 + (box.height - 24) / 2, 18, 1);
   }
 
   const inner = ink.textAlign;
@@ -166,7 +174,7 @@ function drawLane(ink: CanvasRenderingContext2D, scene: Scene, lane: Lane, index
   ink.textAlign = inner;
 
   const barTop = top + 18;
-  const barHeight = 10;
+  const barHeight = box.height - 24;
   if (stack === null) {
     ink.setLineDash([3, 3]);
     ink.strokeStyle = palette.lineStrong;
@@ -196,19 +204,23 @@ function drawLane(ink: CanvasRenderingContext2D, scene: Scene, lane: Lane, index
         break;
       case "cut":
         // A torn edge: here the drawing leaves something out.
-        ink.strokeStyle = palette.text3;
-        ink.lineWidth = 1;
-        for (const shift of [3, 8]) {
-          ink.beginPath();
-          ink.moveTo(from + shift, barTop + barHeight + 1);
-          ink.lineTo(from + shift + 3, barTop - 1);
-          ink.stroke();
-        }
+        torn(ink, from + 3, barTop, barHeight, palette.text3);
         break;
       case "guard":
         hatch(ink, from, barTop, length, barHeight, "transparent", palette.bad);
         break;
     }
+  }
+}
+
+function torn(ink: CanvasRenderingContext2D, x: number, top: number, height: number, colour: string): void {
+  ink.strokeStyle = colour;
+  ink.lineWidth = 1;
+  for (const shift of [0, 5]) {
+    ink.beginPath();
+    ink.moveTo(x + shift, top + height + 1);
+    ink.lineTo(x + shift + 3, top - 1);
+    ink.stroke();
   }
 }
 

@@ -1,7 +1,6 @@
 /** Every text of the page, in English. `zh.ts` has the same keys; a test holds them together. */
 export const en = {
   // the frame
-  "app.tagline": "what every thread is doing",
   "nav.label": "Screens",
   "nav.overview": "Overview",
   "nav.threads": "Threads",
@@ -25,7 +24,6 @@ export const en = {
   "keys.help": "This help",
   "close": "Close",
   "retry": "Try again",
-  "loading": "Loading…",
 
   // the connection
   "connection.live": "live",
@@ -51,7 +49,7 @@ export const en = {
   "unknown.fix": "To have it",
   "unknown.first": "Not known yet: a rate needs two readings.",
   "unknown.none": "The daemon gave no reason.",
-  "unknown.summary": "{fields} fields are not known for some threads",
+  "unknown.summary": "Fields not known for some threads: {fields}",
   "unknown.rows": "in {n} threads",
 
   // overview
@@ -174,7 +172,6 @@ export const en = {
   "threads.search": "Thread name",
   "threads.filter.state": "By state",
   "threads.filter.pool": "By pool",
-  "threads.all": "All",
   "threads.clear": "Clear filters",
   "threads.none": "No thread fits",
   "threads.none.text": "No thread of {name} fits these filters now.",
@@ -194,8 +191,6 @@ export const en = {
   "threads.col.task": "Tasks",
   "threads.col.wait": "Waits for",
   "threads.list": "Threads of {name}",
-  "threads.row": "{name}, tid {tid}, {state}",
-  "threads.onlist": "Thread list",
   "state.runnable": "runnable",
   "state.sleeping": "sleeping",
   "state.disk_sleep": "disk sleep",
@@ -244,7 +239,6 @@ export const en = {
   "thread.wait.lock": "Lock",
   "thread.wait.owner": "Held by",
   "thread.stack": "Stack",
-  "thread.stack.range": "Address range",
   "thread.heap": "Heap, by this thread",
   "thread.heap.allocated": "Allocated",
   "thread.heap.freed": "Freed",
@@ -252,7 +246,6 @@ export const en = {
   "thread.heap.pairs": "{allocations} allocations, {frees} frees",
   "thread.history": "History",
   "thread.history.none": "No history yet",
-  "thread.history.seconds": "seconds ago",
   "thread.history.cpu": "on CPU",
   "thread.history.delay": "waiting for a CPU",
   "thread.to_list": "In the thread list",

@@ -2,7 +2,6 @@ import type { Key } from "./index";
 
 /** 页面的全部中文文字，与 en.ts 的键一一对应。 */
 export const zh: Record<Key, string> = {
-  "app.tagline": "每个线程正在做什么",
   "nav.label": "页面",
   "nav.overview": "概览",
   "nav.threads": "线程",
@@ -26,7 +25,6 @@ export const zh: Record<Key, string> = {
   "keys.help": "本帮助",
   "close": "关闭",
   "retry": "重试",
-  "loading": "正在载入…",
   "connection.live": "实时",
   "connection.connecting": "正在连接",
   "connection.lost": "已断开",
@@ -167,7 +165,6 @@ export const zh: Record<Key, string> = {
   "threads.search": "线程名称",
   "threads.filter.state": "按状态",
   "threads.filter.pool": "按线程池",
-  "threads.all": "全部",
   "threads.clear": "清除筛选",
   "threads.none": "没有符合的线程",
   "threads.none.text": "{name} 目前没有符合筛选条件的线程。",
@@ -187,8 +184,6 @@ export const zh: Record<Key, string> = {
   "threads.col.task": "任务",
   "threads.col.wait": "等待",
   "threads.list": "{name} 的线程",
-  "threads.row": "{name}，tid {tid}，{state}",
-  "threads.onlist": "线程列表",
   "state.runnable": "可运行",
   "state.sleeping": "睡眠",
   "state.disk_sleep": "磁盘等待",
@@ -235,7 +230,6 @@ export const zh: Record<Key, string> = {
   "thread.wait.lock": "锁",
   "thread.wait.owner": "持有者",
   "thread.stack": "栈",
-  "thread.stack.range": "地址范围",
   "thread.heap": "此线程的堆",
   "thread.heap.allocated": "已分配",
   "thread.heap.freed": "已释放",
@@ -243,7 +237,6 @@ export const zh: Record<Key, string> = {
   "thread.heap.pairs": "分配 {allocations} 次，释放 {frees} 次",
   "thread.history": "历史",
   "thread.history.none": "尚无历史",
-  "thread.history.seconds": "秒前",
   "thread.history.cpu": "在 CPU 上",
   "thread.history.delay": "等待 CPU",
   "thread.to_list": "在线程列表中",
