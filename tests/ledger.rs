@@ -59,7 +59,9 @@ fn row(view: &LedgerView, tid: Tid) -> &LedgerRow {
 fn whole(view: &LedgerView) -> HeapTally {
     view.rows
         .iter()
-        .fold(view.ended_heap.plus(&view.overflow_heap), |sum, row| sum.plus(&row.heap))
+        .fold(view.ended_heap.plus(&view.overflow_heap), |sum, row| {
+            sum.plus(&row.heap)
+        })
 }
 
 fn allocate(blocks: usize, bytes: usize) -> Vec<Vec<u8>> {
@@ -256,7 +258,12 @@ fn threads_without_a_slot_are_counted_together() {
             let view = reader.read();
             assert!(view.rows.len() <= 3);
             assert!(view.overflow >= 5 && view.overflow <= 9, "{view:?}");
-            let by_rows: u64 = view.rows.iter().filter_map(|row| row.task.as_ref()).map(|task| task.done).sum();
+            let by_rows: u64 = view
+                .rows
+                .iter()
+                .filter_map(|row| row.task.as_ref())
+                .map(|task| task.done)
+                .sum();
             assert_eq!(by_rows + view.overflow_tasks, 80);
             assert!(view.overflow_heap.allocated_bytes >= 5 * 10 * 5000);
             assert!(view.overflow_heap.frees >= 5 * 10);
@@ -308,7 +315,10 @@ fn a_full_name_table_gives_no_more_names() {
         assert_eq!(ledger::intern("one too many"), 0);
         assert_eq!(ledger::intern("name 77"), 77);
         tasks::joins_pool(1024);
-        assert_eq!(&*row(&my_reader().read(), my_tid()).task.as_ref().unwrap().pool, "name 1024");
+        assert_eq!(
+            &*row(&my_reader().read(), my_tid()).task.as_ref().unwrap().pool,
+            "name 1024"
+        );
     });
 }
 

@@ -2,6 +2,10 @@
 
 use std::fmt;
 
+pub mod check;
+pub mod run;
+pub mod workbench;
+
 /// How a command ends. The numbers are a contract with scripts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {

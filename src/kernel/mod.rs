@@ -5,6 +5,7 @@
 
 pub mod clock;
 pub mod root;
+pub mod stop_signals;
 pub mod syscall;
 
 pub use root::ProcRoot;

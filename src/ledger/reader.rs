@@ -112,7 +112,9 @@ impl Reader {
 fn names_a_ledger(descriptor: &Path) -> bool {
     std::fs::read_link(descriptor).is_ok_and(|target| {
         let text = target.to_string_lossy();
-        let name = text.strip_prefix("/memfd:").map(|name| name.trim_end_matches(" (deleted)"));
+        let name = text
+            .strip_prefix("/memfd:")
+            .map(|name| name.trim_end_matches(" (deleted)"));
         name == Some(FILE_NAME)
     })
 }

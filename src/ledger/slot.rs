@@ -73,7 +73,11 @@ impl Owner {
     }
 
     pub fn parked(self, parked: bool) -> Owner {
-        Owner(if parked { self.0 | Self::PARKED } else { self.0 & !Self::PARKED })
+        Owner(if parked {
+            self.0 | Self::PARKED
+        } else {
+            self.0 & !Self::PARKED
+        })
     }
 }
 

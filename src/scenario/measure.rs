@@ -335,6 +335,9 @@ mod tests {
             recorder.take(&mut total, &mut spare);
         });
         assert_eq!((total.counts.done, total.response.count()), (20_000, 20_000));
-        assert_eq!(total.lag.max() .0 + total.queue.max().0 + total.service.max().0, total.response.max().0);
+        assert_eq!(
+            total.lag.max().0 + total.queue.max().0 + total.service.max().0,
+            total.response.max().0
+        );
     }
 }

@@ -74,7 +74,11 @@ pub fn nearest<'n>(given: &str, known: impl IntoIterator<Item = &'n str>) -> Opt
             let lower = name.to_lowercase();
             // The plain distance misses a name that was only begun or continued.
             let related = given.len() >= 3 && (lower.starts_with(&given) || given.starts_with(&lower));
-            let score = if related { 0.85 } else { strsim::jaro_winkler(&given, &lower) };
+            let score = if related {
+                0.85
+            } else {
+                strsim::jaro_winkler(&given, &lower)
+            };
             (score, name)
         })
         .filter(|(score, _)| *score >= 0.75)
@@ -129,7 +133,11 @@ impl<'p, 't> Section<'p, 't> {
         for key in self.table.keys() {
             let name: &str = key.get_ref();
             if !known.contains(&name) {
-                let place = if self.path.is_empty() { "at the top" } else { "in this section" };
+                let place = if self.path.is_empty() {
+                    "at the top"
+                } else {
+                    "in this section"
+                };
                 self.page.refuse(
                     key.span().start,
                     &self.field(name),
@@ -178,7 +186,11 @@ impl<'p, 't> Section<'p, 't> {
 
     /// Says that a key is missing, with an example of it.
     pub fn missing(&self, key: &str, example: &str) {
-        let section = if self.path.is_empty() { "the file" } else { self.path.as_str() };
+        let section = if self.path.is_empty() {
+            "the file"
+        } else {
+            self.path.as_str()
+        };
         self.page.refuse(
             self.span.start,
             &self.field(key),
@@ -242,7 +254,9 @@ impl<'p, 't> Section<'p, 't> {
     pub fn positive(&self, key: &str, most: f64) -> Option<f64> {
         let value = self.value(key)?.get_ref();
         let number = match value {
-            DeValue::Integer(digits) => i64::from_str_radix(digits.as_str(), digits.radix()).ok().map(|n| n as f64),
+            DeValue::Integer(digits) => i64::from_str_radix(digits.as_str(), digits.radix())
+                .ok()
+                .map(|n| n as f64),
             DeValue::Float(digits) => digits.as_str().parse::<f64>().ok(),
             other => {
                 self.wrong_kind(key, other, "a number");
@@ -324,7 +338,10 @@ impl<'p, 't> Section<'p, 't> {
             return Vec::new();
         };
         if items.len() > most {
-            self.refuse(key, format!("{} entries of {key}; at most {most} are allowed", items.len()));
+            self.refuse(
+                key,
+                format!("{} entries of {key}; at most {most} are allowed", items.len()),
+            );
             return Vec::new();
         }
         items
@@ -364,7 +381,10 @@ mod tests {
     #[test]
     fn the_nearest_name_is_near() {
         assert_eq!(nearest("worker", ["workers", "queue"]).as_deref(), Some("workers"));
-        assert_eq!(nearest("maximum_gpa", ["maximum_gap", "merge"]).as_deref(), Some("maximum_gap"));
+        assert_eq!(
+            nearest("maximum_gpa", ["maximum_gap", "merge"]).as_deref(),
+            Some("maximum_gap")
+        );
         assert_eq!(nearest("xyz", ["workers", "queue"]), None);
     }
 }

@@ -121,7 +121,11 @@ pub enum Executor {
     /// Tasks arrive whether or not the last are done.
     Open { spacing: Spacing, rate: Curve },
     /// Each user waits for its answer, thinks, asks again.
-    Closed { users: Curve, think: Nanos, exponential: bool },
+    Closed {
+        users: Curve,
+        think: Nanos,
+        exponential: bool,
+    },
 }
 
 impl Executor {
@@ -334,11 +338,17 @@ fn read_run(section: &Section) -> Option<Plan> {
     }
     let max_lateness = section.time("max_lateness").unwrap_or(DEFAULT_LATENESS);
     if max_lateness == Nanos(0) {
-        section.refuse("max_lateness", "no generator is exactly on time; max_lateness must be above \"0s\"");
+        section.refuse(
+            "max_lateness",
+            "no generator is exactly on time; max_lateness must be above \"0s\"",
+        );
     }
     let memory_limit = section.size("memory_limit").unwrap_or(DEFAULT_MEMORY);
     if memory_limit == 0 || memory_limit > MAX_MEMORY {
-        section.refuse("memory_limit", "memory_limit must be above \"0B\" and at most \"1024GiB\"");
+        section.refuse(
+            "memory_limit",
+            "memory_limit must be above \"0B\" and at most \"1024GiB\"",
+        );
     }
     Some(Plan {
         name: name?,
@@ -362,7 +372,9 @@ fn read_name(section: &Section, example: &str) -> Option<Arc<str>> {
         return None;
     }
     let name = section.text("name")?;
-    check_name(name).map_err(|message| section.refuse("name", message)).ok()?;
+    check_name(name)
+        .map_err(|message| section.refuse("name", message))
+        .ok()?;
     Some(name.into())
 }
 
@@ -413,7 +425,10 @@ fn read_pools<'t>(page: &Page<'t>, root: &Section<'_, 't>) -> Vec<PoolSpec> {
         root.refuse("pools", "a scenario needs at least one pool: [pools.main]");
     }
     if entries.len() > MAX_POOLS {
-        root.refuse("pools", format!("{} pools; at most {MAX_POOLS} are allowed", entries.len()));
+        root.refuse(
+            "pools",
+            format!("{} pools; at most {MAX_POOLS} are allowed", entries.len()),
+        );
         return Vec::new();
     }
     let mut pools: Vec<PoolSpec> = Vec::new();
@@ -470,7 +485,10 @@ fn read_pool(section: &Section, name: &str) -> Option<PoolSpec> {
     let kind = section.choice("kind", &kinds);
     let workers = section.integer("workers", 1..=MAX_THREADS as i64);
     let queue = section.integer("queue", 1..=MAX_QUEUE);
-    let policy = section.choice("policy", &[("block", QueuePolicy::Block), ("reject", QueuePolicy::Reject)]);
+    let policy = section.choice(
+        "policy",
+        &[("block", QueuePolicy::Block), ("reject", QueuePolicy::Reject)],
+    );
     let stack_bytes = section.size("stack_size").unwrap_or(DEFAULT_STACK);
     if !((64 << 10)..=(1 << 30)).contains(&stack_bytes) {
         section.refuse("stack_size", "stack_size must be from \"64KiB\" to \"1GiB\"");
@@ -487,7 +505,10 @@ fn read_pool(section: &Section, name: &str) -> Option<PoolSpec> {
 
 fn read_loads<'t>(page: &Page<'t>, root: &Section<'_, 't>, pools: &[&str], run: Option<Nanos>) -> Vec<Load> {
     if !root.has("load") {
-        root.missing("load", "[{ name = \"…\", pool = \"…\", executor = \"open\", rate = \"10/s\", mix = […] }]");
+        root.missing(
+            "load",
+            "[{ name = \"…\", pool = \"…\", executor = \"open\", rate = \"10/s\", mix = […] }]",
+        );
     }
     let mut loads: Vec<Load> = Vec::new();
     let sections = root.tables("load", MAX_LOADS);
@@ -533,7 +554,11 @@ fn read_load<'t>(page: &Page<'t>, section: &Section<'_, 't>, pools: &[&str], run
         if !known {
             section.refuse_for(
                 "pool",
-                format!("there is no pool \"{}\"; this file has: {}", shorten(pool), pools.join(", ")),
+                format!(
+                    "there is no pool \"{}\"; this file has: {}",
+                    shorten(pool),
+                    pools.join(", ")
+                ),
                 nearest(pool, pools.iter().copied()),
             );
         }
@@ -564,7 +589,10 @@ fn read_load<'t>(page: &Page<'t>, section: &Section<'_, 't>, pools: &[&str], run
     }
     let patience = section.time("patience");
     if patience == Some(Nanos(0)) {
-        section.refuse("patience", "with no patience at all every task is late; leave patience out or raise it");
+        section.refuse(
+            "patience",
+            "with no patience at all every task is late; leave patience out or raise it",
+        );
     }
     if !section.has("mix") {
         section.missing("mix", "[{ workload = \"maximum_gap\" }]");
@@ -622,12 +650,7 @@ fn read_closed(section: &Section) -> Option<Executor> {
 }
 
 /// One value, or stages of them.
-fn read_curve(
-    section: &Section,
-    key: &str,
-    example: &str,
-    value: impl Fn(&Section) -> Option<f64>,
-) -> Option<Curve> {
+fn read_curve(section: &Section, key: &str, example: &str, value: impl Fn(&Section) -> Option<f64>) -> Option<Curve> {
     let repeat = section.flag("repeat");
     match (section.has(key), section.has("stages")) {
         (true, true) => {
@@ -658,12 +681,18 @@ fn read_curve(
                     (true, false) => (true, stage.time("for")),
                     (false, true) => (false, stage.time("over")),
                     _ => {
-                        stage.missing("for", "\"5s\" to hold the value, or over = \"5s\" to ramp to it, one of the two");
+                        stage.missing(
+                            "for",
+                            "\"5s\" to hold the value, or over = \"5s\" to ramp to it, one of the two",
+                        );
                         (true, None)
                     }
                 };
                 if length == Some(Nanos(0)) {
-                    stage.refuse(if hold { "for" } else { "over" }, "a stage must last longer than \"0s\"");
+                    stage.refuse(
+                        if hold { "for" } else { "over" },
+                        "a stage must last longer than \"0s\"",
+                    );
                 }
                 let (Some(to), Some(length)) = (to, length) else {
                     whole = false;
@@ -677,7 +706,10 @@ fn read_curve(
                 before = to;
             }
             if segments.is_empty() && whole {
-                section.refuse("stages", format!("stages needs at least one {{ {key} = {example}, for = \"5s\" }}"));
+                section.refuse(
+                    "stages",
+                    format!("stages needs at least one {{ {key} = {example}, for = \"5s\" }}"),
+                );
             }
             (whole && !segments.is_empty()).then(|| Curve::new(segments, repeat.unwrap_or(false)))
         }
@@ -696,7 +728,11 @@ fn read_ingredient<'t>(page: &Page<'t>, section: &Section<'_, 't>) -> Option<Ing
         let names: Vec<&str> = workloads::CATALOGUE.iter().map(|entry| entry.about().name).collect();
         section.refuse_for(
             "workload",
-            format!("there is no workload \"{}\"; known: {}", shorten(name), names.join(", ")),
+            format!(
+                "there is no workload \"{}\"; known: {}",
+                shorten(name),
+                names.join(", ")
+            ),
             nearest(name, names.iter().copied()),
         );
         return None;
@@ -764,7 +800,11 @@ fn read_threshold(section: &Section, loads: &[&str]) -> Option<Threshold> {
     if let Some(load) = load.filter(|load| !loads.contains(load)) {
         section.refuse_for(
             "load",
-            format!("there is no load \"{}\"; this file has: {}", shorten(load), loads.join(", ")),
+            format!(
+                "there is no load \"{}\"; this file has: {}",
+                shorten(load),
+                loads.join(", ")
+            ),
             nearest(load, loads.iter().copied()),
         );
         return None;
@@ -788,8 +828,13 @@ fn memory(pools: &[PoolSpec], loads: &[Load]) -> u64 {
         .map(|pool| pool.queue_capacity as u64 * QUEUED_TASK_BYTES)
         .sum();
     let inputs = loads.iter().flat_map(|load| {
-        let workers = pools.iter().find(|pool| pool.name == load.pool).map_or(1, |pool| pool.workers);
-        load.mix.iter().map(move |part| part.workload.memory_bytes(&part.params, workers))
+        let workers = pools
+            .iter()
+            .find(|pool| pool.name == load.pool)
+            .map_or(1, |pool| pool.workers);
+        load.mix
+            .iter()
+            .map(move |part| part.workload.memory_bytes(&part.params, workers))
     });
     inputs.fold(queues, u64::saturating_add)
 }

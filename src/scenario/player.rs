@@ -451,7 +451,11 @@ impl Dispatcher {
             let since = now.saturating_sub(self.begins).seconds();
             let factor = self.shared.control.factor();
             arrivals.set_factor(since, factor);
-            self.set_target(if now < self.begins { 0.0 } else { curve.value(since) * factor });
+            self.set_target(if now < self.begins {
+                0.0
+            } else {
+                curve.value(since) * factor
+            });
             let due = arrivals.next();
             let at = due.map(|due| Nanos(self.begins.0.saturating_add(nanos(due).0)));
             let end = self.end();
@@ -528,7 +532,11 @@ impl Dispatcher {
             None => think,
         };
         // A user that is turned away at once and never thinks would be a busy loop.
-        let least = if self.policy == QueuePolicy::Reject { 1_000_000 } else { 0 };
+        let least = if self.policy == QueuePolicy::Reject {
+            1_000_000
+        } else {
+            0
+        };
         due.push(Reverse((Nanos(ended.0 + pause.0.max(least)), user)));
     }
 
@@ -645,7 +653,11 @@ fn check_answers(checks: &Receiver<Check>, quit: &AtomicBool) {
         let wrong = match verified {
             Ok(Ok(())) => None,
             Ok(Err(mismatch)) => Some(mismatch.to_string()),
-            Err(panic) => Some(format!("task {}: the oracle panicked: {}", check.task, panic_text(&*panic))),
+            Err(panic) => Some(format!(
+                "task {}: the oracle panicked: {}",
+                check.task,
+                panic_text(&*panic)
+            )),
         };
         stream.verified.fetch_add(1, Ordering::Relaxed);
         if let Some(message) = wrong {
@@ -997,7 +1009,11 @@ fn conduct(shared: &Arc<Shared>, plan: Plan, time_scale: f64, mut evidence: Thre
         collector.progress(&mut status.loads);
         for (progress, (_, summary)) in status.loads.iter_mut().zip(&loads) {
             // Of a finished run the mean says more than the last quarter second.
-            progress.throughput = if summary.seconds > 0.0 { summary.counts.done as f64 / summary.seconds } else { 0.0 };
+            progress.throughput = if summary.seconds > 0.0 {
+                summary.counts.done as f64 / summary.seconds
+            } else {
+                0.0
+            };
         }
         // A run with an end that was stopped before it was never asked the whole question.
         let judged = start_failure.is_none() && (!stopped || plan.duration.is_none());
@@ -1005,7 +1021,9 @@ fn conduct(shared: &Arc<Shared>, plan: Plan, time_scale: f64, mut evidence: Thre
         if judged {
             status.messages.extend(messages.into_iter().map(Arc::from));
         } else if start_failure.is_none() {
-            status.messages.push("stopped before its end, so it has no verdict".into());
+            status
+                .messages
+                .push("stopped before its end, so it has no verdict".into());
         }
         status.clone()
     };
@@ -1102,7 +1120,12 @@ fn finish_checks(checker: Option<JoinHandle<()>>, streams: &[Arc<Stream>], quit:
 
 type Named<T> = Vec<(Arc<str>, T)>;
 
-fn summaries(plan: &Plan, collector: &Collector, begun: Nanos, ended: Nanos) -> (Named<Summary>, Summary, Named<Nanos>) {
+fn summaries(
+    plan: &Plan,
+    collector: &Collector,
+    begun: Nanos,
+    ended: Nanos,
+) -> (Named<Summary>, Summary, Named<Nanos>) {
     let ran = ended.saturating_sub(begun);
     let mut total = Summary::default();
     let mut loads = Vec::new();
@@ -1111,7 +1134,10 @@ fn summaries(plan: &Plan, collector: &Collector, begun: Nanos, ended: Nanos) -> 
         let mut summary = book.total.clone();
         summary.counts = stream.counts(&summary.counts);
         // The time it was on: the plan's, or less when the run was stopped.
-        let on = load.span(plan.duration).unwrap_or(ran).min(ran.saturating_sub(load.start));
+        let on = load
+            .span(plan.duration)
+            .unwrap_or(ran)
+            .min(ran.saturating_sub(load.start));
         summary.seconds = on.seconds();
         total.merge(&summary);
         loads.push((stream.name.clone(), summary));

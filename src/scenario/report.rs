@@ -160,10 +160,18 @@ pub fn document(of: &Material) -> String {
         row.insert("generator_lateness_p99_seconds".into(), json!(lateness.seconds()));
         loads.push(Value::Object(row));
     }
-    total.seconds = of.status.elapsed.min(plan.duration.unwrap_or(of.status.elapsed)).seconds();
+    total.seconds = of
+        .status
+        .elapsed
+        .min(plan.duration.unwrap_or(of.status.elapsed))
+        .seconds();
     document.insert("loads".into(), Value::Array(loads));
     document.insert("total".into(), Value::Object(summary_json(&total)));
-    let pools = of.pools.iter().zip(of.drained).map(|(pool, drained)| pool_json(pool, drained));
+    let pools = of
+        .pools
+        .iter()
+        .zip(of.drained)
+        .map(|(pool, drained)| pool_json(pool, drained));
     document.insert("pools".into(), pools.collect());
     document.insert(
         "drain".into(),
@@ -393,9 +401,8 @@ fn series(of: &Material) -> Value {
         (load.name.to_string(), row)
     });
     let pools = of.pools.iter().enumerate().map(|(index, pool)| {
-        let field = |pick: &dyn Fn(&PoolPoint) -> Value| {
-            column(&|point| point.pools.get(index).map_or(Value::Null, pick))
-        };
+        let field =
+            |pick: &dyn Fn(&PoolPoint) -> Value| column(&|point| point.pools.get(index).map_or(Value::Null, pick));
         let row = json!({
             "active": field(&|pool| json!(pool.active)),
             "queue_depth": field(&|pool| json!(pool.queue_depth)),
@@ -518,7 +525,10 @@ pub fn html(document: &str) -> Result<String, ReportError> {
             escape(&super::units::show_time(Nanos::from_seconds(seconds)))
         })
     };
-    let outcome = document["verdict"].as_str().or(document["phase"].as_str()).unwrap_or("unknown");
+    let outcome = document["verdict"]
+        .as_str()
+        .or(document["phase"].as_str())
+        .unwrap_or("unknown");
     let mut page = format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{0}: {1}</title><style>{PAGE_STYLE}</style>\
          <h1>{0}: <span class=\"{1}\">{1}</span></h1><p>{2}</p>\
@@ -546,10 +556,20 @@ pub fn html(document: &str) -> Result<String, ReportError> {
     for load in list("loads") {
         let counts = &load["counts"];
         let _ = write!(page, "<tr><td>{}", text(&load["name"]));
-        for key in ["arrived", "done", "shed", "late", "cancelled", "panicked", "outstanding"] {
+        for key in [
+            "arrived",
+            "done",
+            "shed",
+            "late",
+            "cancelled",
+            "panicked",
+            "outstanding",
+        ] {
             let _ = write!(page, "<td>{}", text(&counts[key]));
         }
-        let throughput = load["throughput"].as_f64().map_or("–".into(), |rate| format!("{rate:.1}"));
+        let throughput = load["throughput"]
+            .as_f64()
+            .map_or("–".into(), |rate| format!("{rate:.1}"));
         let _ = write!(
             page,
             "<td>{} / {}<td>{throughput}</tr>",
@@ -557,7 +577,9 @@ pub fn html(document: &str) -> Result<String, ReportError> {
             text(&counts["verified"])
         );
     }
-    page.push_str("</table><h2>Latencies</h2><table><tr><th>load<th><th>mean<th>p50<th>p90<th>p99<th>p99.9<th>max</tr>");
+    page.push_str(
+        "</table><h2>Latencies</h2><table><tr><th>load<th><th>mean<th>p50<th>p90<th>p99<th>p99.9<th>max</tr>",
+    );
     for load in list("loads") {
         for (key, meaning) in [
             ("lag", "lag: intended start to queue"),
@@ -636,7 +658,12 @@ fn line(column: &Value) -> String {
         match value {
             Some(value) => {
                 let height = if top > 0.0 { 115.0 - value / top * 110.0 } else { 115.0 };
-                let _ = write!(path, "{}{:.1} {height:.1}", if pen_down { "L" } else { "M" }, index as f64 * step);
+                let _ = write!(
+                    path,
+                    "{}{:.1} {height:.1}",
+                    if pen_down { "L" } else { "M" },
+                    index as f64 * step
+                );
                 pen_down = true;
             }
             None => pen_down = false,

@@ -325,11 +325,8 @@ mod tests {
     }
 
     fn segments() -> impl Strategy<Value = Vec<Segment>> {
-        let segment = (0.0..400.0f64, 0.0..400.0f64, 0.01..3.0f64).prop_map(|(from, to, seconds)| Segment {
-            from,
-            to,
-            seconds,
-        });
+        let segment =
+            (0.0..400.0f64, 0.0..400.0f64, 0.01..3.0f64).prop_map(|(from, to, seconds)| Segment { from, to, seconds });
         prop::collection::vec(segment, 1..6)
     }
 
@@ -426,7 +423,10 @@ mod tests {
             assert!(!seeds[..i].contains(seed));
         }
         // Pinned: a new version of this program must play an old seed the same way.
-        assert_eq!(Dice::new(stream_seed(42, &["load", "arrivals"])).0.next_u64(), Dice::new(stream_seed(42, &["load", "arrivals"])).0.next_u64());
+        assert_eq!(
+            Dice::new(stream_seed(42, &["load", "arrivals"])).0.next_u64(),
+            Dice::new(stream_seed(42, &["load", "arrivals"])).0.next_u64()
+        );
     }
 
     #[test]

@@ -43,7 +43,10 @@ fn split(text: &str) -> Option<(f64, &str)> {
 }
 
 fn seconds_of(unit: &str) -> Option<f64> {
-    TIMES.iter().find(|(name, _)| *name == unit).map(|(_, seconds)| *seconds)
+    TIMES
+        .iter()
+        .find(|(name, _)| *name == unit)
+        .map(|(_, seconds)| *seconds)
 }
 
 /// `"5s"`, `"1.5ms"`, `"1h 30min"`.
@@ -84,7 +87,9 @@ pub fn size(text: &str) -> Result<u64, String> {
         return Err(format!("\"{text}\" is not a size; write one like \"64MiB\""));
     };
     if unit.is_empty() {
-        return Err(format!("\"{text}\" has no unit; write \"{number}MiB\" or \"{number}KiB\""));
+        return Err(format!(
+            "\"{text}\" has no unit; write \"{number}MiB\" or \"{number}KiB\""
+        ));
     }
     let Some((_, scale)) = SIZES.iter().find(|(name, _)| *name == unit) else {
         return Err(format!(
@@ -108,7 +113,9 @@ pub fn rate(text: &str) -> Result<f64, String> {
     }
     match unit.strip_prefix('/').map(str::trim).and_then(seconds_of) {
         Some(seconds) if seconds >= 1.0 => Ok(number / seconds),
-        _ => Err(format!("\"{unit}\" is not a unit of rate; the units are /s, /min, /h and /d")),
+        _ => Err(format!(
+            "\"{unit}\" is not a unit of rate; the units are /s, /min, /h and /d"
+        )),
     }
 }
 

@@ -218,7 +218,9 @@ fn metric(name: &str) -> Result<Metric, (String, Option<String>)> {
         known.extend(STATISTICS.iter().map(|(statistic, _)| format!("{latency}.{statistic}")));
     }
     Err((
-        format!("\"{name}\" is not measured; known: throughput, errors, shed, late, cancelled, panicked, wrong, and response, queue, service or lag with .mean .p50 .p90 .p99 .p999 .max"),
+        format!(
+            "\"{name}\" is not measured; known: throughput, errors, shed, late, cancelled, panicked, wrong, and response, queue, service or lag with .mean .p50 .p90 .p99 .p999 .max"
+        ),
         nearest(name, known.iter().map(String::as_str)),
     ))
 }
@@ -269,14 +271,22 @@ pub fn judge(of: &Judgement) -> (Verdict, Vec<String>, Vec<Judged>) {
     let mut judged = Vec::new();
     for threshold in of.thresholds {
         let summary = match &threshold.load {
-            Some(name) => of.loads.iter().find(|(load, _)| load == name).map(|(_, summary)| summary),
+            Some(name) => of
+                .loads
+                .iter()
+                .find(|(load, _)| load == name)
+                .map(|(_, summary)| summary),
             None => Some(of.total),
         };
         let measured = summary.and_then(|summary| threshold.measure(summary));
         let kept = measured.is_some_and(|measured| threshold.keeps(measured));
         if !kept {
             messages.push(match measured {
-                Some(measured) => format!("missed: {} (measured {})", threshold.sentence(), threshold.show(measured)),
+                Some(measured) => format!(
+                    "missed: {} (measured {})",
+                    threshold.sentence(),
+                    threshold.show(measured)
+                ),
                 None => format!("missed: {} (nothing was measured)", threshold.sentence()),
             });
         }
@@ -288,18 +298,27 @@ pub fn judge(of: &Judgement) -> (Verdict, Vec<String>, Vec<Judged>) {
     }
     let counts = &of.total.counts;
     if counts.wrong > 0 {
-        messages.push(format!("{} of {} checked answers were wrong", counts.wrong, counts.verified));
+        messages.push(format!(
+            "{} of {} checked answers were wrong",
+            counts.wrong, counts.verified
+        ));
     }
-    let speaks_of_panics = |threshold: &Threshold| {
-        matches!(threshold.metric, Metric::Share(Share::Panicked | Share::Errors))
-    };
+    let speaks_of_panics =
+        |threshold: &Threshold| matches!(threshold.metric, Metric::Share(Share::Panicked | Share::Errors));
     if counts.panicked > 0 && !of.thresholds.iter().any(speaks_of_panics) {
-        messages.push(format!("{} tasks panicked, and no threshold allows it", counts.panicked));
+        messages.push(format!(
+            "{} tasks panicked, and no threshold allows it",
+            counts.panicked
+        ));
     }
     if of.left > 0 {
         messages.push(format!("{} tasks were left at the drain's deadline", of.left));
     }
-    let mut verdict = if messages.is_empty() { Verdict::Pass } else { Verdict::Fail };
+    let mut verdict = if messages.is_empty() {
+        Verdict::Pass
+    } else {
+        Verdict::Fail
+    };
     for (load, late) in of.lateness.iter().filter(|(_, late)| *late > of.max_lateness) {
         verdict = Verdict::Invalid;
         messages.insert(
@@ -349,7 +368,10 @@ mod tests {
     #[test]
     fn a_threshold_is_a_sentence() {
         let threshold = parse("response.p99 <= 50ms");
-        assert_eq!(threshold.metric, Metric::Time(Latency::Response, Statistic::Quantile(0.99)));
+        assert_eq!(
+            threshold.metric,
+            Metric::Time(Latency::Response, Statistic::Quantile(0.99))
+        );
         assert_eq!((threshold.relation, threshold.limit), (Relation::AtMost, 0.05));
         assert_eq!(parse("throughput>100/s").limit, 100.0);
         assert_eq!(parse("errors < 1%").limit, 0.01);
@@ -375,7 +397,10 @@ mod tests {
                 ..Counts::default()
             },
         );
-        assert_eq!(verdict(&[parse("response.p50 < 20ms")], &total, Nanos(0)).0, Verdict::Pass);
+        assert_eq!(
+            verdict(&[parse("response.p50 < 20ms")], &total, Nanos(0)).0,
+            Verdict::Pass
+        );
         let (failed, messages) = verdict(&[parse("throughput >= 51/s")], &total, Nanos(0));
         assert_eq!(failed, Verdict::Fail);
         assert!(messages[0].contains("measured 50.0/s"), "{messages:?}");
