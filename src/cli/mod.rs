@@ -4,16 +4,18 @@
 //! [`Failure`], and [`main`] alone turns these into the process' exit code: the numbers are a
 //! contract with scripts.
 
-pub mod workloads;
-
 use std::fmt;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+pub mod check;
 pub mod doctor;
 pub mod memory;
+pub mod run;
 pub mod serve;
+pub mod workbench;
+pub mod workloads;
 
 /// How a command ends. The numbers are a contract with scripts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,10 +79,19 @@ struct CommandLine {
 enum Command {
     /// Run the daemon: dashboard, REST API, live events, Prometheus metrics
     Serve(serve::Args),
+    /// Play a scenario without a daemon; the exit code is the verdict
+    Run(run::Args),
+    /// Show what a scenario would do, or its errors with line numbers
+    Check(check::Args),
     /// What the memory of a process is for: shared by kind, and each thread's stack
     Memory(memory::Args),
+    /// The catalogue of algorithms, one of them, or one case solved
+    Workloads(workloads::Args),
     /// What can be read here, what can't, why, and the fix for each
     Doctor(doctor::Args),
+    /// Host worker pools (started by serve and run, not by people)
+    #[command(hide = true)]
+    Workbench(workbench::Args),
     /// Print a completion script for a shell
     Completions { shell: clap_complete::Shell },
     /// Print the manual page (roff)
@@ -92,11 +103,16 @@ pub fn main() -> ExitCode {
     // clap prints its own messages and exits with 2 on bad usage, 0 on help.
     let line = CommandLine::parse();
     log_to_stderr();
-    if !matches!(line.command, Command::Serve(_)) {
+    // Not for those that have something to wind up.
+    if !matches!(line.command, Command::Serve(_) | Command::Run(_) | Command::Workbench(_)) {
         crate::kernel::signals::end_on_closed_pipe();
     }
     let ended = match line.command {
         Command::Serve(args) => serve::run(args),
+        Command::Run(args) => run::run(args),
+        Command::Check(args) => check::run(args),
+        Command::Workloads(args) => workloads::run(args),
+        Command::Workbench(args) => workbench::run(args),
         Command::Memory(args) => memory::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Completions { shell } => {

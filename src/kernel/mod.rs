@@ -23,6 +23,7 @@ pub mod smaps;
 pub mod stat;
 pub mod statm;
 pub mod status;
+pub mod stop_signals;
 pub mod syscall;
 pub mod task;
 pub mod wchan;
