@@ -19,11 +19,11 @@ use std::time::Duration;
 use rustix::fs::{FlockOperation, flock};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::cli::{Exit, Failure};
+use crate::cli::{Exit, Failure, check};
 use crate::config::Config;
 use crate::scenario::{Remote, Runs as _, StartRun};
 use crate::workbench::{self, Bench};
-use crate::{history, http, ledger, observe};
+use crate::{history, http, ledger, observe, scenario};
 
 /// Our own threads: sampler, runtime, link, and those that answer blocking requests.
 const LEDGER_SLOTS: usize = 256;
@@ -32,10 +32,10 @@ const DRAIN: Duration = Duration::from_secs(10);
 
 /// Runs the daemon until SIGINT or SIGTERM.
 pub fn serve(config: Config, scenario: Option<&Path>) -> Result<Exit, Failure> {
+    let scenario = scenario.map(read_scenario).transpose()?;
     if let Err(error) = ledger::install(LEDGER_SLOTS) {
         tracing::warn!(%error, "no ledger of our own: heap and tasks of the daemon's threads will be unknown");
     }
-    let scenario = scenario.map(read_scenario).transpose()?;
     let state = StateFolder::hold(&config.state_dir)?;
     let token = http::Token::load_or_make(&state.path).map_err(Failure::usage)?;
     let listener = http::bind(&config.http).map_err(Failure::usage)?;
@@ -110,9 +110,13 @@ pub fn serve(config: Config, scenario: Option<&Path>) -> Result<Exit, Failure> {
         .map_err(|error| Failure::other(format!("the HTTP side ended early: {error}")))
 }
 
+/// Its text, checked here so that a wrong file is told with its lines before anything has started.
 fn read_scenario(path: &Path) -> Result<String, Failure> {
-    fs::read_to_string(path)
-        .map_err(|error| Failure::usage(format!("--scenario: could not read {}: {error}", path.display())))
+    let text = workbench::read_scenario(path).map_err(|error| Failure::usage(format!("--scenario: {error}")))?;
+    match scenario::Plan::parse(&text) {
+        Ok(_) => Ok(text),
+        Err(problems) => Err(Failure::usage(check::tell(path, &text, &problems))),
+    }
 }
 
 /// The two requests to stop.
