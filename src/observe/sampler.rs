@@ -528,6 +528,9 @@ mod tests {
         fn stack(&mut self, _: Wanted) -> Evidence<StackUse> {
             Err(Unknown::NotAsked)
         }
+        fn main_stack(&mut self) -> Option<StackUse> {
+            None
+        }
         fn another_program(&mut self) {}
     }
 

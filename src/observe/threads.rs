@@ -231,6 +231,7 @@ impl ProcessReader {
                     budget,
                     buffer,
                     path: String::with_capacity(32),
+                    thread: None,
                 },
                 words: Words::default(),
             },
@@ -422,6 +423,18 @@ impl ProcessReader {
     }
 
     fn find_stacks(&mut self) {
+        self.find_due_stacks();
+        // The main thread's is known by its name, whatever that thread does.
+        let main = Tid(self.key.pid.0);
+        if let Ok(place) = self.threads.binary_search_by_key(&main, |kept| kept.row.tid())
+            && self.threads[place].row.stack == Err(Unknown::Running)
+            && let Some(stack) = self.companions.main_stack()
+        {
+            self.threads[place].row.stack = Ok(stack);
+        }
+    }
+
+    fn find_due_stacks(&mut self) {
         let due: Vec<usize> = (0..self.threads.len())
             .filter(|index| self.threads[*index].stack_due)
             .collect();
@@ -554,6 +567,26 @@ impl ThreadFiles {
 
     /// All that the kernel tells of one thread. `None`: it has ended, or its tid is another's now.
     fn read(
+        &mut self,
+        task: &OwnedFd,
+        tid: Tid,
+        known: Option<Box<Kept>>,
+        keep: Keep,
+        kernel_thread: bool,
+    ) -> io::Result<Option<Box<Kept>>> {
+        // With all files kept there is nothing to open.
+        let all_kept = known
+            .as_ref()
+            .is_some_and(|kept| kept.files.iter().all(Option::is_some));
+        if !all_kept && self.texts.enter(task, tid)?.is_none() {
+            return Ok(None);
+        }
+        let read = self.read_files(task, tid, known, keep, kernel_thread);
+        self.texts.thread = None;
+        read
+    }
+
+    fn read_files(
         &mut self,
         task: &OwnedFd,
         tid: Tid,
@@ -753,9 +786,19 @@ struct Texts {
     budget: Arc<FileBudget>,
     buffer: Buffer,
     path: String,
+    /// The directory of the thread whose files are being read one after the other.
+    thread: Option<OwnedFd>,
 }
 
 impl Texts {
+    /// From here on files are opened through the directory of this thread. `None`: it has ended.
+    fn enter(&mut self, task: &OwnedFd, tid: Tid) -> io::Result<Option<()>> {
+        self.path.clear();
+        let _ = write!(self.path, "{tid}");
+        self.thread = file::open_path_at(task, &self.path)?;
+        Ok(self.thread.as_ref().map(|_| ()))
+    }
+
     /// The text of one file, through the kept one where there is one.
     fn read(
         &mut self,
@@ -769,9 +812,14 @@ impl Texts {
         if let Some(kept) = kept {
             return file::reread(kept.file.as_fd(), &mut self.buffer);
         }
-        self.path.clear();
-        let _ = write!(self.path, "{tid}/{}", name.text());
-        let Some(opened) = file::open(task, &self.path)? else {
+        let opened = if let Some(thread) = &self.thread {
+            file::open(thread, name.text())?
+        } else {
+            self.path.clear();
+            let _ = write!(self.path, "{tid}/{}", name.text());
+            file::open(task, &self.path)?
+        };
+        let Some(opened) = opened else {
             return Ok(None);
         };
         if keep == Keep::Clock && !matches!(name, Name::Schedstat) {
@@ -904,6 +952,9 @@ mod tests {
                 used_bytes: Ok(1),
                 guard_bytes: None,
             })
+        }
+        fn main_stack(&mut self) -> Option<StackUse> {
+            None
         }
         fn another_program(&mut self) {}
     }
@@ -1292,6 +1343,9 @@ mod tests {
         fn prepare_stacks(&mut self, _: &[Wanted], _: Nanos) {}
         fn stack(&mut self, _: Wanted) -> Evidence<StackUse> {
             Err(Unknown::NotAsked)
+        }
+        fn main_stack(&mut self) -> Option<StackUse> {
+            None
         }
         fn another_program(&mut self) {}
     }
