@@ -4,6 +4,7 @@ use std::fmt;
 
 pub mod doctor;
 pub mod memory;
+pub mod threads;
 
 /// How a command ends. The numbers are a contract with scripts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
