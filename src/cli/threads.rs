@@ -18,7 +18,7 @@ use serde_json::{Map, Value, json};
 
 use super::memory::{no_process, plain, print, process_named, root_at};
 use super::{Exit, Failure};
-use crate::model::{Evidence, Nanos, Pid, Reason, Snapshot, Thread, ThreadState, Unknown};
+use crate::model::{Evidence, Nanos, Reason, Snapshot, Thread, ThreadState, Unknown};
 use crate::observe::{self, Delivery, InspectError, Inspector, Settings};
 
 /// Between two readings: long enough for a rate, short enough to wait for.
@@ -108,21 +108,28 @@ pub fn run(args: Args) -> Result<Exit, Failure> {
         snapshot = newer(&inspector, &snapshot)?;
     }
     show(&args, &snapshot)?;
-    while args.watch && !captured {
-        snapshot = match newer(&inspector, &snapshot) {
-            Ok(snapshot) => snapshot,
-            // It was watched to its end: that is what was asked for.
-            Err(Failure { exit: Exit::Usage, .. }) => {
-                eprintln!("process {pid} has ended");
-                break;
-            }
-            Err(failure) => return Err(failure),
-        };
-        show(&args, &snapshot)?;
+    // Nothing moves in a captured tree: it is shown once.
+    if args.watch && !captured {
+        keep_showing(&args, &inspector, snapshot)?;
     }
     drop(guard);
     sampler.stop();
     Ok(Exit::Fine)
+}
+
+fn keep_showing(args: &Args, inspector: &Inspector, mut snapshot: Arc<Snapshot>) -> Result<(), Failure> {
+    loop {
+        snapshot = match newer(inspector, &snapshot) {
+            Ok(snapshot) => snapshot,
+            // It was watched to its end: that is what was asked for.
+            Err(Failure { exit: Exit::Usage, .. }) => {
+                eprintln!("process {} has ended", snapshot.process.pid);
+                return Ok(());
+            }
+            Err(failure) => return Err(failure),
+        };
+        show(args, &snapshot)?;
+    }
 }
 
 fn newer(inspector: &Inspector, snapshot: &Snapshot) -> Result<Arc<Snapshot>, Failure> {
@@ -606,6 +613,7 @@ fn csv_word(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Pid;
     use clap::Parser;
 
     #[derive(clap::Parser)]

@@ -226,7 +226,7 @@ impl Inspector {
             thread.cpu_ratio = row.cpu_ratio;
             thread.run_delay_ratio = row.run_delay_ratio;
             thread.heap = row.heap;
-            thread.task = row.task.clone();
+            thread.task.clone_from(&row.task);
             thread.pool.clone_from(&row.pool);
             if row.state == crate::model::ThreadState::Parked && thread.state == crate::model::ThreadState::Sleeping {
                 thread.state = row.state;

@@ -179,6 +179,10 @@ pub(super) struct ProcessReader {
     dir: OwnedFd,
     task: OwnedFd,
     /// In tid order.
+    #[expect(
+        clippy::vec_box,
+        reason = "each pass builds the list anew: pointers are moved, not rows of a kilobyte"
+    )]
     threads: Vec<Box<Kept>>,
     files: ThreadFiles,
     companions: Box<dyn Companions>,
@@ -357,7 +361,7 @@ impl ProcessReader {
             let tid = Tid(self.listing[index]);
             // Known, but missing from the listing: it can hide one that is still there.
             while let Some((_, mut kept)) = before.next_if(|(_, kept)| kept.row.tid() < tid) {
-                if !matches!(self.files.look(&self.task, &mut kept, keep, true)?, Look::Ended) {
+                if !matches!(self.files.look(&self.task, &mut kept, keep, true), Look::Ended) {
                     after.push(kept);
                 }
             }
@@ -368,7 +372,7 @@ impl ProcessReader {
                 continue;
             }
             if let Some((place, mut kept)) = known {
-                match self.files.look(&self.task, &mut kept, keep, turn.contains(&place))? {
+                match self.files.look(&self.task, &mut kept, keep, turn.contains(&place)) {
                     Look::AsItWas => {
                         after.push(kept);
                         continue;
@@ -393,7 +397,7 @@ impl ProcessReader {
             after.extend(self.files.read(&self.task, tid, None, keep, kernel_thread)?);
         }
         for (_, mut kept) in before {
-            if !matches!(self.files.look(&self.task, &mut kept, keep, true)?, Look::Ended) {
+            if !matches!(self.files.look(&self.task, &mut kept, keep, true), Look::Ended) {
                 after.push(kept);
             }
         }
@@ -463,7 +467,7 @@ impl ProcessReader {
             Ok(_) => Unknown::NoSlot,
             Err(why) => *why,
         };
-        let join = |kept: &Box<Kept>| {
+        let join = |kept: &Kept| {
             let mut row = kept.row.clone();
             match by_tid.get(&kept.innermost) {
                 Some(said) => add_ledger(&mut row, said),
@@ -474,7 +478,7 @@ impl ProcessReader {
             }
             row
         };
-        self.threads.iter().map(join).collect()
+        self.threads.iter().map(|kept| join(kept)).collect()
     }
 
     /// One thread, read now, without rates and without the ledger's words. `None`: it has ended.
@@ -517,33 +521,33 @@ struct ThreadFiles {
 
 impl ThreadFiles {
     /// A known thread: has it run since, is it still there? Sets its rates when it hasn't moved.
-    fn look(&mut self, task: &OwnedFd, kept: &mut Kept, keep: Keep, anew: bool) -> io::Result<Look> {
+    fn look(&mut self, task: &OwnedFd, kept: &mut Kept, keep: Keep, anew: bool) -> Look {
         if keep == Keep::Clock && kept.files[Name::Stat as usize].is_some() {
             for file in kept.files.iter_mut().skip(1) {
                 *file = None;
             }
         }
         let Ok(before) = kept.reading.clock else {
-            return Ok(Look::Moved);
+            return Look::Moved;
         };
         let (tid, was_runnable) = (kept.row.tid(), kept.reading.runnable);
         let now = clock::monotonic();
         let clock = match self.texts.read(task, tid, &mut kept.files, Name::Schedstat, keep) {
             Ok(Some(line)) => schedstat::parse(line),
-            Ok(None) => return Ok(Look::Ended),
-            Err(_) => return Ok(Look::Moved),
+            Ok(None) => return Look::Ended,
+            Err(_) => return Look::Moved,
         };
         if anew || was_runnable || clock != Some(before) {
-            return Ok(Look::Moved);
+            return Look::Moved;
         }
         if keep == Keep::All && now.saturating_sub(kept.checked_at) >= CHECK {
             kept.checked_at = now;
             let Ok(Some(line)) = self.texts.read(task, tid, &mut kept.files, Name::Stat, keep) else {
-                return Ok(Look::Moved);
+                return Look::Moved;
             };
             let same = stat::parse(line).is_some_and(|stat| stat_is_as_it_was(&stat, &kept.row));
             if !same {
-                return Ok(Look::Moved);
+                return Look::Moved;
             }
         }
         let reading = Reading {
@@ -552,7 +556,7 @@ impl ThreadFiles {
         };
         self.rate(&mut kept.row, Some(&kept.reading), &reading);
         kept.reading = reading;
-        Ok(Look::AsItWas)
+        Look::AsItWas
     }
 
     fn rate(&self, row: &mut Thread, earlier: Option<&Reading>, later: &Reading) {
