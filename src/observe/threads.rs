@@ -1371,6 +1371,106 @@ mod tests {
         assert!(snapshot.started_exact);
     }
 
+    /// Counts how often the process has become another program.
+    struct Counting(Arc<AtomicU64>);
+
+    impl Companions for Counting {
+        fn ledger(&mut self, _: Nanos) -> Evidence<Arc<LedgerView>> {
+            Err(Unknown::NoLedger)
+        }
+        fn prepare_stacks(&mut self, _: &[Wanted], _: Nanos) {}
+        fn stack(&mut self, _: Wanted) -> Evidence<StackUse> {
+            Err(Unknown::NotAsked)
+        }
+        fn main_stack(&mut self) -> Option<StackUse> {
+            None
+        }
+        fn another_program(&mut self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_process_that_becomes_another_program_keeps_its_key_and_loses_its_mappings() {
+        let child = Command::new("sh")
+            .args(["-c", "read line; exec sleep 60"])
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut program = Program(child);
+        let times = Arc::new(AtomicU64::new(0));
+        let pid = program.0.id();
+        let mut reader = reader_with(&ProcRoot::live(), pid, 100, Box::new(Counting(Arc::clone(&times))));
+        let before = pass_until(&mut reader, |snapshot| {
+            &*snapshot.name == "sh" && snapshot.threads[0].wait.is_ok()
+        });
+        let seen = times.load(Ordering::Relaxed);
+        drop(program.0.stdin.take());
+        let after = pass_until(&mut reader, |snapshot| &*snapshot.name == "sleep");
+        assert_eq!(after.threads[0].key, before.threads[0].key);
+        assert_eq!(after.started_total, 1);
+        assert_eq!(times.load(Ordering::Relaxed), seen + 1);
+    }
+
+    #[test]
+    fn a_thread_that_ends_between_listing_and_reading_is_no_error() {
+        let mut reader = reader(std::process::id());
+        let gone = {
+            let blocked = Blocked::start("gone");
+            blocked.tid
+        };
+        let deadline = Instant::now() + Duration::from_secs(10);
+        // The kernel takes a moment to take it away after the join.
+        loop {
+            let ReaderParts { task, files } = parts(&mut reader);
+            match files.read(task, gone, None, Keep::All, false).unwrap() {
+                None => break,
+                Some(_) => assert!(Instant::now() < deadline),
+            }
+        }
+    }
+
+    struct ReaderParts<'a> {
+        task: &'a OwnedFd,
+        files: &'a mut ThreadFiles,
+    }
+
+    fn parts(reader: &mut ProcessReader) -> ReaderParts<'_> {
+        ReaderParts {
+            task: &reader.task,
+            files: &mut reader.files,
+        }
+    }
+
+    #[test]
+    fn threads_that_come_and_go_all_the_time_never_break_a_pass() {
+        let stop = Arc::new(AtomicBool::new(false));
+        let maker = std::thread::spawn({
+            let stop = Arc::clone(&stop);
+            move || {
+                while !stop.load(Ordering::Relaxed) {
+                    let short: Vec<_> = (0..8).map(|_| std::thread::spawn(|| ())).collect();
+                    for thread in short {
+                        let _ = thread.join();
+                    }
+                }
+            }
+        });
+        let mut reader = reader(std::process::id());
+        for _ in 0..200 {
+            let snapshot = pass(&mut reader);
+            assert_eq!(
+                snapshot.started_total,
+                snapshot.ended_total + snapshot.threads.len() as u64
+            );
+            let mut tids: Vec<Tid> = snapshot.threads.iter().map(Thread::tid).collect();
+            tids.dedup();
+            assert_eq!(tids.len(), snapshot.threads.len());
+        }
+        stop.store(true, Ordering::Relaxed);
+        maker.join().unwrap();
+    }
+
     fn captured() -> ProcRoot {
         ProcRoot::captured(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/proc/threads"))
     }
