@@ -48,7 +48,7 @@ const TURN: usize = 256;
 /// A small process is gone through in so many seconds.
 const ROUND_SECONDS: usize = 16;
 /// No pass goes on for longer: what is left then is read in the next one.
-const PASS_LIMIT: Duration = Duration::from_secs(3);
+const PASS_LIMIT: Duration = Duration::from_secs(4);
 
 /// Why a pass gave nothing.
 #[derive(Debug)]
