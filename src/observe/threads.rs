@@ -193,6 +193,8 @@ pub(super) struct ProcessReader {
     program: (u64, u64),
     /// Which rows of a large process are next to be read anew.
     turn: usize,
+    /// `PASS_LIMIT`, but for tests.
+    limit: Duration,
     listing: Vec<u32>,
 }
 
@@ -245,6 +247,7 @@ impl ProcessReader {
             previous: None,
             program,
             turn: 0,
+            limit: PASS_LIMIT,
             listing: Vec::new(),
         })
     }
@@ -352,7 +355,7 @@ impl ProcessReader {
             Keep::Clock
         };
         let turn = self.next_turn(began);
-        let limit = Nanos(began.0 + PASS_LIMIT.as_nanos() as u64);
+        let limit = Nanos(began.0 + self.limit.as_nanos() as u64);
         let (mut started, mut late) = (0, false);
         let mut before = std::mem::take(&mut self.threads).into_iter().enumerate().peekable();
         let mut after = Vec::with_capacity(self.listing.len());
@@ -1216,6 +1219,24 @@ mod tests {
                 assert_eq!(row.cpu_ratio, Ok(0.0));
             }
         }
+    }
+
+    #[test]
+    fn what_a_pass_has_no_time_for_is_read_in_the_next_one() {
+        let blocked = Blocked::start("later");
+        let mut reader = reader(std::process::id());
+        reader.limit = Duration::ZERO;
+        let cut = pass(&mut reader);
+        assert!(cut.truncated && cut.threads.is_empty(), "{cut:?}");
+        reader.limit = PASS_LIMIT;
+        let whole = pass(&mut reader);
+        assert!(!whole.truncated);
+        let began = row(&whole, blocked.tid).key;
+        // Cut short again, the rows that are known stay.
+        reader.limit = Duration::ZERO;
+        let cut = pass(&mut reader);
+        assert!(cut.truncated);
+        assert_eq!(row(&cut, blocked.tid).key, began);
     }
 
     #[test]
