@@ -292,8 +292,8 @@ fn table(map: &MemoryMap, name: &str) -> String {
 
     let _ = writeln!(
         text,
-        "\n{:>8}  {:<16}{:>12}{:>12}{:>12}{:>10}  {}",
-        "TID", "NAME", "RESERVED", "RESIDENT", "USED", "GUARD", "STACK FOUND BY"
+        "\n{:>8}  {:<16}{:>12}{:>12}{:>12}{:>10}  STACK FOUND BY",
+        "TID", "NAME", "RESERVED", "RESIDENT", "USED", "GUARD"
     );
     let found = found_by(map);
     for (tid, name, stack) in &map.stacks {
@@ -308,7 +308,12 @@ fn table(map: &MemoryMap, name: &str) -> String {
             Err(unknown) => notes.gap("guard", *unknown),
         };
         let [reserved, resident, used] = cells;
-        let found = found.get(tid).map_or("-", |found| in_words(found));
+        let found = match (found.get(tid), stack) {
+            (Some(found), _) => in_words(found),
+            // Its bounds come from its control block; the mapping is several threads'.
+            (None, Ok(_)) => "exact (shared mapping)",
+            (None, Err(_)) => "-",
+        };
         let _ = writeln!(
             text,
             "{:>8}  {:<16}{reserved:>12}{resident:>12}{used:>12}{guard:>10}  {found}",
@@ -399,7 +404,8 @@ fn answer(map: &MemoryMap, name: &str, taken_at: SystemTime) -> Value {
                 "name": &**name,
                 "pool": null,
                 "state": null,
-                "found_by": found.get(tid),
+                // Without a mapping of its own its bounds come from its control block.
+                "found_by": found.get(tid).copied().or(stack.is_object().then_some("exact")),
                 "stack": stack,
                 "heap": null,
                 "unknown": row.codes,

@@ -72,8 +72,10 @@ mod tests {
         // SAFETY: the mapping above is ours alone; without this, one touch could fill 2 MiB.
         assert_eq!(unsafe { libc::madvise(at, room, libc::MADV_NOHUGEPAGE) }, 0);
         for touched in [0, 3, 63] {
-            // SAFETY: within the mapping above, which is writable.
-            unsafe { at.cast::<u8>().add(touched * page).write_volatile(1) };
+            // SAFETY: within the mapping above.
+            let byte = unsafe { at.cast::<u8>().add(touched * page) };
+            // SAFETY: the mapping is writable and nobody else's.
+            unsafe { byte.write_volatile(1) };
         }
         let map = Pagemap::open(Path::new("/proc/self")).unwrap();
         let start = at as u64;

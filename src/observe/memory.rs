@@ -33,6 +33,7 @@ use super::InspectError;
 use super::control_block::{self, Block};
 use super::glance;
 use super::own_stack::{Guard, Named, Shape, Shapes};
+use crate::kernel::elf;
 use crate::kernel::maps::{self, Mapping};
 use crate::kernel::pagemap::Pagemap;
 use crate::kernel::process_vm;
@@ -51,8 +52,15 @@ const PATIENCE: Duration = Duration::from_millis(300);
 /// Further looks at threads that were running, in the hope to meet them blocked.
 const SECOND_LOOKS: u32 = 2;
 
-/// A longer anonymous mapping behind a library's data is hardly its zero-filled tail.
+/// A longer anonymous mapping behind a library's data is hardly its zero-filled tail. Used where the
+/// library's headers cannot be read.
 const LONGEST_TAIL: u64 = 1 << 20;
+
+/// Program headers are on the first page of a file.
+const HEAD_BYTES: usize = 4096;
+
+/// A program is mapped in so many pieces at most.
+const MOST_SEGMENTS: usize = 32;
 
 /// Where glibc starts the heaps of its arenas; their unused room is inaccessible and looks like a guard.
 const ARENA_ALIGNMENT: u64 = 64 << 20;
@@ -132,10 +140,10 @@ fn look(
             return Err(refused(root, pid, "maps", unknown));
         }
     }
-    let chains = if ask_memory {
+    let told = if ask_memory {
         reading.ask_memory(root, pid, &folder, &threads)
     } else {
-        Vec::new()
+        Told::default()
     };
     // A pid that was reused meanwhile would mix two processes.
     match identify(root, pid) {
@@ -144,7 +152,7 @@ fn look(
     }
 
     let limit = glance::stack_limit(root, pid).ok();
-    let (regions, owned) = reading.classify(pid, &threads, &chains, seen, limit);
+    let (regions, owned) = reading.classify(pid, &threads, &told, seen, limit);
     let stacks = threads
         .into_iter()
         .zip(owned)
@@ -256,6 +264,15 @@ fn sizes(virtual_bytes: u64, figures: &Figures) -> Sizes {
     }
 }
 
+/// What the memory of the process says of its mappings. Empty where it may not be read.
+#[derive(Default)]
+struct Told {
+    chains: Vec<Chain>,
+    /// The place of an anonymous mapping behind a program's data, and how much of it the program's
+    /// headers claim.
+    tails: HashMap<usize, u64>,
+}
+
 /// The stacks that control blocks describe at the upper end of one mapping, from the highest down.
 struct Chain {
     /// The place of the region.
@@ -279,11 +296,21 @@ impl Chain {
     }
 }
 
+/// Which part of which file is behind a mapping.
+#[derive(Clone, Copy)]
+struct Backing {
+    file: FileKey,
+    offset: u64,
+}
+
+/// Device and inode.
+type FileKey = ((u32, u32), u64);
+
 /// One pass over the mappings, before they have a meaning.
 struct Reading {
     regions: Vec<Region>,
     /// Beside each region: the file behind it, or none.
-    files: Vec<Option<(u32, u32, u64)>>,
+    files: Vec<Option<Backing>>,
     /// What has the shape of a stack, with the place of its region.
     shapes: Vec<(Shape, usize)>,
     names: HashMap<Box<[u8]>, Arc<str>>,
@@ -327,7 +354,7 @@ impl Reading {
     fn take_maps(&mut self, root: &ProcRoot, folder: &Path) -> Evidence<()> {
         let mut shapes = Shapes::default();
         maps::read(root, folder, |mapping| {
-            self.add(&mut shapes, mapping, &Figures::default())
+            self.add(&mut shapes, mapping, &Figures::default());
         })
     }
 
@@ -344,8 +371,10 @@ impl Reading {
         } else {
             mapping.size_bytes()
         };
-        self.files
-            .push((mapping.inode != 0).then_some((mapping.device.0, mapping.device.1, mapping.inode)));
+        self.files.push((mapping.inode != 0).then_some(Backing {
+            file: (mapping.device, mapping.inode),
+            offset: mapping.offset,
+        }));
         self.regions.push(Region {
             start: mapping.start,
             end: mapping.end,
@@ -376,11 +405,11 @@ impl Reading {
 
     /// Looks for control blocks where stacks may be: in what has the shape of one, and wherever a
     /// thread stands. Finds nothing where memory may not be read.
-    fn ask_memory(&self, root: &ProcRoot, pid: Pid, folder: &Path, threads: &[Stander]) -> Vec<Chain> {
+    fn ask_memory(&self, root: &ProcRoot, pid: Pid, folder: &Path, threads: &[Stander]) -> Told {
         // The main thread may have ended: then memory is read through the one whose folder this is.
         let through = folder.file_name().and_then(|name| name.to_str()?.parse().ok()).map(Pid);
         let (false, Some(through), Ok(pages)) = (root.is_captured(), through, Pagemap::open(folder)) else {
-            return Vec::new();
+            return Told::default();
         };
         let mut places: BTreeSet<usize> = self
             .shapes
@@ -402,7 +431,7 @@ impl Reading {
         let read = |address: u64, into: &mut [u8]| {
             pages
                 .resident_bytes(address, address + into.len() as u64)
-                .is_ok_and(|resident| resident == into.len() as u64)
+                .is_ok_and(|resident| resident >= into.len() as u64)
                 && process_vm::read(through, address, into).is_ok_and(|length| length == into.len())
         };
         let by_tid = glance::own_tids(root, pid, threads.iter().map(|thread| thread.tid));
@@ -423,7 +452,32 @@ impl Reading {
                 chains.push(Chain { region, links });
             }
         }
-        chains
+        Told {
+            chains,
+            tails: self.ask_for_tails(read),
+        }
+    }
+
+    /// Reads the headers of each program that has anonymous memory right behind its data.
+    fn ask_for_tails(&self, read: impl Fn(u64, &mut [u8]) -> bool) -> HashMap<usize, u64> {
+        let page_bytes = rustix::param::page_size() as u64;
+        let mut tails = HashMap::new();
+        let mut head = [0; HEAD_BYTES];
+        for (tail, data) in tails_of(&self.regions, &self.files) {
+            let file = self.files[data].map(|backing| backing.file);
+            // The page with the headers is the beginning of the same file, mapped below the data.
+            let first = (0..=data)
+                .rev()
+                .take(MOST_SEGMENTS)
+                .find(|at| self.files[*at].is_some_and(|backing| Some(backing.file) == file && backing.offset == 0));
+            if let Some(first) = first
+                && read(self.regions[first].start, &mut head)
+                && head.starts_with(b"\x7fELF")
+            {
+                tails.insert(tail, elf::parse_tail(&head, page_bytes).unwrap_or(0));
+            }
+        }
+        tails
     }
 
     /// Gives every region its kind and every thread its stack, in the order of `threads`.
@@ -431,7 +485,7 @@ impl Reading {
         self,
         pid: Pid,
         threads: &[Stander],
-        chains: &[Chain],
+        told: &Told,
         seen: impl Fn(Tid) -> Option<u64>,
         stack_limit: Option<u64>,
     ) -> (Vec<Region>, Vec<Evidence<StackUse>>) {
@@ -442,11 +496,11 @@ impl Reading {
             shapes,
             ..
         } = self;
-        classify_files(&mut regions, &files);
+        classify_files(&mut regions, &files, &told.tails);
 
         let mut owners = Owners::new(&shapes, threads.len());
         owners.by_name(pid, threads);
-        owners.by_block(chains);
+        owners.by_block(&told.chains);
         owners.by_stack_pointer(threads, seen);
         let (known_sizes, known_guards) = owners.proven(stack_limit);
         let nobodys = owners.by_elimination(threads, &regions, &known_sizes, &known_guards);
@@ -479,7 +533,7 @@ impl Reading {
                 guard.found_by = Some(found_by);
             }
         }
-        for chain in chains {
+        for chain in &told.chains {
             told_by_blocks(chain, threads, resident_known, &mut regions, &mut stacks);
         }
         // A main thread that has ended leaves its stack to nobody, but a stack it is.
@@ -754,38 +808,60 @@ fn is_shared_memory(mapping: &Mapping<'_>) -> bool {
     PLACES.iter().any(|place| mapping.name.starts_with(place))
 }
 
-/// Code, its read-only data, and the zero-filled tails of writable data.
-fn classify_files(regions: &mut [Region], files: &[Option<(u32, u32, u64)>]) {
-    let is_private = |region: &Region| region.permissions[3] == b'p';
-    // Only private mappings make a file a program: a shared one may hold data that somebody runs.
-    let programs: HashSet<_> = regions
+/// Files that are run: only private mappings make one a program, as a shared one may hold data
+/// that somebody else runs.
+fn programs(regions: &[Region], files: &[Option<Backing>]) -> HashSet<FileKey> {
+    let run = regions
         .iter()
         .zip(files)
-        .filter(|(region, _)| is_private(region) && region.permissions[2] == b'x')
-        .filter_map(|(_, file)| *file)
-        .collect();
+        .filter(|(region, _)| region.permissions.ends_with(b"xp"));
+    run.filter_map(|(_, backing)| Some(backing.as_ref()?.file)).collect()
+}
+
+/// Anonymous memory right behind a private mapping of a program, each with that mapping's place.
+fn tails_of(regions: &[Region], files: &[Option<Backing>]) -> Vec<(usize, usize)> {
+    let programs = programs(regions, files);
+    let is_tail = |at: &usize| {
+        let (data, tail) = (&regions[at - 1], &regions[*at]);
+        data.end == tail.start
+            && files[*at].is_none()
+            && tail.permissions.starts_with(b"rw-p")
+            && (tail.name.is_empty() || &*tail.name == "[anon:.bss]")
+            && data.permissions.ends_with(b"p")
+            && files[at - 1].is_some_and(|backing| programs.contains(&backing.file))
+    };
+    (1..regions.len()).filter(is_tail).map(|at| (at, at - 1)).collect()
+}
+
+/// Code, its read-only data, and the zero-filled tails of writable data.
+fn classify_files(regions: &mut [Region], files: &[Option<Backing>], known_tails: &HashMap<usize, u64>) {
+    let programs = programs(regions, files);
     // The first program in the map is the executable itself: its tail may be of any length, as
     // nothing but the brk heap, which has a name, is mapped behind it.
-    let executable = files.iter().flatten().find(|file| programs.contains(*file)).copied();
-    let mut before: Option<(u64, (u32, u32, u64))> = None;
-    for (region, file) in regions.iter_mut().zip(files) {
-        let program = file.filter(|file| is_private(region) && programs.contains(file));
-        if program.is_some() {
+    let executable = files
+        .iter()
+        .flatten()
+        .find(|backing| programs.contains(&backing.file))
+        .map(|backing| backing.file);
+    for (tail, data) in tails_of(regions, files) {
+        let size = regions[tail].end - regions[tail].start;
+        let is_tail = match known_tails.get(&tail) {
+            // The kernel may have merged it with its neighbour above: the larger part decides.
+            Some(claimed) => *claimed >= size / 2,
+            None => size <= LONGEST_TAIL || files[data].map(|backing| backing.file) == executable,
+        };
+        if is_tail {
+            regions[tail].kind = RegionKind::Globals;
+        }
+    }
+    for (region, backing) in regions.iter_mut().zip(files) {
+        if backing.is_some_and(|backing| programs.contains(&backing.file)) && region.permissions.ends_with(b"p") {
             region.kind = if region.permissions[1] == b'w' {
                 RegionKind::Globals
             } else {
                 RegionKind::Code
             };
-        } else if let Some((end, owner)) = before
-            && end == region.start
-            && region.kind == RegionKind::Heap
-            && region.permissions.starts_with(b"rw-p")
-            && (region.name.is_empty() || &*region.name == "[anon:.bss]")
-            && (region.end - region.start <= LONGEST_TAIL || Some(owner) == executable)
-        {
-            region.kind = RegionKind::Globals;
         }
-        before = program.map(|file| (region.end, file));
     }
 }
 
@@ -823,7 +899,7 @@ mod tests {
     }
 
     fn kinds_of(lines: &str) -> Vec<RegionKind> {
-        let (regions, _) = reading_of(lines).classify(Pid(1), &[], &[], |_| None, None);
+        let (regions, _) = reading_of(lines).classify(Pid(1), &[], &Told::default(), |_| None, None);
         regions.iter().map(|region| region.kind).collect()
     }
 
@@ -901,6 +977,23 @@ mod tests {
         assert_eq!(kinds, expected);
     }
 
+    #[test]
+    fn what_a_program_says_of_its_tail_decides() {
+        let lines = "7f0000000000-7f0000001000 r-xp 00000000 fe:00 7 /lib/x.so\n\
+             7f0000001000-7f0000002000 rw-p 00001000 fe:00 7 /lib/x.so\n\
+             7f0000002000-7f0000802000 rw-p 00000000 00:00 0";
+        let kind_with = |claimed| {
+            let told = Told {
+                tails: HashMap::from([(2, claimed)]),
+                ..Told::default()
+            };
+            reading_of(lines).classify(Pid(1), &[], &told, |_| None, None).0[2].kind
+        };
+        assert_eq!(kind_with(0), RegionKind::Heap);
+        assert_eq!(kind_with(0x1000), RegionKind::Heap);
+        assert_eq!(kind_with(0x80_0000), RegionKind::Globals);
+    }
+
     const TWO_STACKS: &str = "\
 7f0000000000-7f0000001000 ---p 00000000 00:00 0
 7f0000001000-7f0000801000 rw-p 00000000 00:00 0
@@ -912,8 +1005,13 @@ mod tests {
 
     fn owners_of(lines: &str, threads: &[Stander], seen: &[(u32, u64)]) -> Vec<(u64, Option<u32>, &'static str)> {
         let seen: HashMap<u32, u64> = seen.iter().copied().collect();
-        let (regions, stacks) =
-            reading_of(lines).classify(Pid(1), threads, &[], |tid| seen.get(&tid.0).copied(), Some(8 << 20));
+        let (regions, stacks) = reading_of(lines).classify(
+            Pid(1),
+            threads,
+            &Told::default(),
+            |tid| seen.get(&tid.0).copied(),
+            Some(8 << 20),
+        );
         assert_eq!(stacks.len(), threads.len());
         for (thread, stack) in threads.iter().zip(&stacks) {
             let owned = regions
@@ -1220,7 +1318,7 @@ mod tests {
                 .unwrap();
         }
         let mut file = tempfile::tempfile().unwrap();
-        file.write_all(&[7; 64 << 10]).unwrap();
+        file.write_all(&vec![7; 64 << 10]).unwrap();
         let memory = rustix::fs::memfd_create("a room", rustix::fs::MemfdFlags::empty()).unwrap();
         rustix::fs::ftruncate(&memory, 64 << 10).unwrap();
         let map = |fd: &dyn AsRawFd, flags| {
@@ -1247,6 +1345,7 @@ mod tests {
             format!("code 0 0 {}", descend as fn(usize, &mut dyn FnMut(u64)) as usize),
             format!("code 0 0 {}", MARKED.as_ptr() as u64),
             format!("globals 0 0 {}", (&raw const COUNTED) as u64),
+            format!("globals 0 0 {}", (&raw const ZEROS) as u64 + 1_500_000),
         ];
         facts.extend((0..ROOMS.len()).map(|_| told.recv_timeout(Duration::from_secs(20)).unwrap()));
         eprintln!("\n{}\nready", facts.join("\n"));
@@ -1254,6 +1353,7 @@ mod tests {
         drop((parked, heap));
     }
 
+    static ZEROS: std::sync::Mutex<[u8; 3_000_000]> = std::sync::Mutex::new([0; 3_000_000]);
     static COUNTED: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
 
     struct House {
@@ -1404,11 +1504,10 @@ mod tests {
             // SAFETY: the same object.
             assert_eq!(unsafe { libc::pthread_attr_setstacksize(attributes, size) }, 0);
             let argument = size as *mut libc::c_void;
+            let thread = thread.as_mut_ptr();
             // SAFETY: `stands` lives for ever and takes its argument as a number.
-            assert_eq!(
-                unsafe { libc::pthread_create(thread.as_mut_ptr(), attributes, stands, argument) },
-                0
-            );
+            let failed = unsafe { libc::pthread_create(thread, attributes, stands, argument) };
+            assert_eq!(failed, 0);
         }
 
         /// Run as a process of its own by the test below.
