@@ -136,6 +136,11 @@ fn look(
             break taken_at;
         }
     };
+    // The size was read last. When there is none the memory was given back on the way, and what was
+    // read before may have been cut short.
+    if totals.0 == 0 {
+        return Err(InspectError::Ended(pid));
+    }
     let resident = reading.resident;
     if resident.is_err() {
         reading.clear();
@@ -505,8 +510,8 @@ impl Reading {
         classify_files(&mut regions, &files, &told.tails);
 
         let mut owners = Owners::new(&shapes, threads.len());
-        owners.by_name(pid, threads);
         owners.by_block(&told.chains);
+        owners.by_name(pid, threads);
         owners.by_stack_pointer(threads, seen);
         let (known_sizes, known_guards) = owners.proven(stack_limit);
         let nobodys = owners.by_elimination(threads, &regions, &known_sizes, &known_guards);
@@ -655,7 +660,16 @@ impl Owners<'_> {
                 Named::Main => pid.0,
                 Named::Thread(tid) => tid,
             };
-            if let Ok(thread) = threads.binary_search_by_key(&tid, |thread| thread.tid.0) {
+            let Ok(thread) = threads.binary_search_by_key(&tid, |thread| thread.tid.0) else {
+                continue;
+            };
+            // A process forked by a thread: its main thread stands on the copy of that one's stack,
+            // and what bears the name is left over.
+            let elsewhere = threads[thread]
+                .stack_pointer
+                .ok()
+                .and_then(|address| self.shape_at(address));
+            if !self.has_stack[thread] && elsewhere.is_none_or(|shape| shape == at) {
                 self.give(at, thread, "exact");
             }
         }
@@ -1106,6 +1120,17 @@ mod tests {
             owners_of(TWO_STACKS, &threads, &[]),
             [(0x7f00_0080_2000, None, "guess"), MAIN]
         );
+    }
+
+    #[test]
+    fn the_child_of_a_thread_stands_on_the_copy_of_its_stack() {
+        let threads = [stander(1, Ok(0x7f00_0080_0000))];
+        let found = owners_of(TWO_STACKS, &threads, &[]);
+        assert!(
+            found.contains(&(0x7f00_0000_1000, Some(1), "stack_pointer")),
+            "{found:?}"
+        );
+        assert!(found.contains(&(0x7ffe_823d_7000, None, "exact")), "{found:?}");
     }
 
     #[test]
