@@ -191,7 +191,9 @@ fn wake_up(kind: PoolKind) -> (Nanos, Nanos) {
                 workload: 0,
                 id,
                 body: Box::new(|_| ()),
-                then: Some(Box::new(move |done| drop(tell.send(done)))),
+                then: Some(Box::new(move |done| {
+                    let _ = tell.send(done);
+                })),
             };
             pool.submit(task, LONG).expect("an empty queue");
             let done = told.recv_timeout(LONG).expect("the task ends");

@@ -26,15 +26,26 @@ fn split(copied: &Copied) -> (u64, Option<u64>) {
     }
 }
 
-fn model(body: impl Fn() + Sync + Send + 'static) {
+/// A thread that takes one copy and checks it. Every contender is a thread of its own: loom does not
+/// try all orders against what the model's first thread does.
+fn reads(slot: &Arc<Slot>, check: impl FnOnce(Copied) + 'static) -> thread::JoinHandle<()> {
+    let slot = Arc::clone(slot);
+    thread::spawn(move || {
+        if let Some(copied) = slot.copy(&mut 0) {
+            check(copied);
+        }
+    })
+}
+
+fn model(preemptions: usize, body: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(3);
+    builder.preemption_bound = Some(preemptions);
     builder.check(body);
 }
 
 #[test]
 fn a_copy_is_never_torn() {
-    model(|| {
+    model(2, || {
         let slot = Arc::new(Slot::new());
         assert!(slot.try_claim(5));
         let writer = {
@@ -44,7 +55,7 @@ fn a_copy_is_never_torn() {
                 slot.ends(3, 7);
             })
         };
-        if let Some(copied) = slot.copy(&mut 0) {
+        let reader = reads(&slot, |copied| {
             assert_eq!(copied.owner.tid(), 5);
             assert_eq!(copied.totals.queue_wait_ns, copied.totals.done * 3);
             assert_eq!(copied.totals.service_ns, copied.totals.done * 7);
@@ -53,22 +64,26 @@ fn a_copy_is_never_torn() {
                 assert_eq!(task, (1, 10, 100));
                 assert_eq!(copied.totals.done, 0);
             }
-        }
+        });
         writer.join().unwrap();
+        reader.join().unwrap();
     });
 }
 
 #[test]
 fn a_slot_is_taken_by_one_thread_only() {
-    model(|| {
+    model(2, || {
         let slot = Arc::new(Slot::new());
         let other = {
             let slot = Arc::clone(&slot);
             thread::spawn(move || slot.try_claim(5))
         };
-        let mine = slot.try_claim(6);
-        let theirs = other.join().unwrap();
-        // Both may fail to see it free only if one of them has it.
+        let mine = {
+            let slot = Arc::clone(&slot);
+            thread::spawn(move || slot.try_claim(6))
+        };
+        let (theirs, mine) = (other.join().unwrap(), mine.join().unwrap());
+        // One has it; the other either saw that or lost the exchange.
         assert!(mine ^ theirs);
         let copied = slot.copy(&mut 0).unwrap();
         assert_eq!(copied.owner.tid(), if mine { 6 } else { 5 });
@@ -76,10 +91,10 @@ fn a_slot_is_taken_by_one_thread_only() {
     });
 }
 
-/// A thread works, counts heap, gives its slot back; another takes it over; a reader meets any moment.
+/// The first owner's end against the next owner's beginning: the base is everything the first did.
 #[test]
 fn a_slot_that_changes_hands_loses_nothing_and_counts_nothing_twice() {
-    model(|| {
+    model(2, || {
         let slot = Arc::new(Slot::new());
         assert!(slot.try_claim(5));
         let first = {
@@ -100,22 +115,65 @@ fn a_slot_that_changes_hands_loses_nothing_and_counts_nothing_twice() {
                 taken
             })
         };
-        if let Some(copied) = slot.copy(&mut 0) {
-            match (copied.owner.tid(), split(&copied)) {
-                (5, (0, Some(0 | 1))) | (0, (1, None)) => {}
-                (6, (1, Some(0))) => {
-                    // The first owner's heap is in the base to the last byte.
-                    assert_eq!((copied.base.allocated_bytes, copied.base.allocations), (100, 1));
-                    assert!(matches!(copied.totals.allocated_bytes, 100 | 107));
-                }
-                (tid, parts) => panic!("owner {tid} with {parts:?}"),
-            }
-        }
         first.join().unwrap();
         let taken = second.join().unwrap();
         let copied = slot.copy(&mut 0).unwrap();
-        assert_eq!(copied.totals.allocated_bytes, if taken { 107 } else { 100 });
         assert_eq!(split(&copied), (1, taken.then_some(0)));
+        assert_eq!(copied.totals.allocated_bytes, if taken { 107 } else { 100 });
+        assert_eq!(copied.base.allocated_bytes, if taken { 100 } else { 0 });
         assert_eq!(copied.claims, 1 + u64::from(taken));
+    });
+}
+
+/// A reader against a thread's end.
+#[test]
+fn a_reader_sees_the_tasks_of_a_thread_that_ends_as_its_own_or_as_ended() {
+    model(2, || {
+        let slot = Arc::new(Slot::new());
+        assert!(slot.try_claim(5));
+        slot.ends(1, 1);
+        let ending = {
+            let slot = Arc::clone(&slot);
+            thread::spawn(move || {
+                slot.allocated(100);
+                slot.release();
+            })
+        };
+        let reader = reads(&slot, |copied| match (copied.owner.tid(), split(&copied)) {
+            (5, (0, Some(1))) => {}
+            (0, (1, None)) => assert_eq!(copied.totals.allocated_bytes, 100),
+            (tid, parts) => panic!("owner {tid} with {parts:?}"),
+        });
+        ending.join().unwrap();
+        reader.join().unwrap();
+    });
+}
+
+/// A reader against a thread that takes a used slot.
+#[test]
+fn a_reader_never_gives_a_new_owner_what_the_old_one_did() {
+    model(1, || {
+        let slot = Arc::new(Slot::new());
+        assert!(slot.try_claim(5));
+        slot.ends(1, 1);
+        slot.allocated(100);
+        slot.release();
+        let next = {
+            let slot = Arc::clone(&slot);
+            thread::spawn(move || {
+                assert!(slot.try_claim(6));
+                slot.allocated(7);
+            })
+        };
+        let reader = reads(&slot, |copied| match (copied.owner.tid(), split(&copied)) {
+            (0, (1, None)) => assert_eq!(copied.claims, 1),
+            (6, (1, Some(0))) => {
+                assert_eq!((copied.base.allocated_bytes, copied.claims), (100, 2));
+                assert!(matches!(copied.totals.allocated_bytes, 100 | 107));
+            }
+            (tid, parts) => panic!("owner {tid} with {parts:?}"),
+        });
+        next.join().unwrap();
+        reader.join().unwrap();
     });
 }

@@ -43,13 +43,7 @@ pub fn run(args: Args) -> Result<Exit, Failure> {
         table(&map, &name)
     };
     print(&text)?;
-    // Nothing but the size of the whole: scripts are told that this is not the answer they asked for.
-    match map.resident_known {
-        Err(Unknown::PtraceDenied | Unknown::Denied) if map.regions.is_empty() => Err(Failure::not_allowed(format!(
-            "not allowed to read the memory of process {pid}; run threadscape as its owner or with CAP_SYS_PTRACE"
-        ))),
-        _ => Ok(Exit::Fine),
-    }
+    Ok(Exit::Fine)
 }
 
 /// A reader that goes away (`| head`) is no failure.
@@ -262,32 +256,27 @@ fn table(map: &MemoryMap, name: &str) -> String {
         if count == 1 { "" } else { "s" },
         map.regions.len(),
     );
-    let mut line = |label: &str, sizes: Evidence<Sizes>, mapped: Evidence<()>, resident: Evidence<()>| {
-        let mut cell = |what: &str, known: Evidence<()>, of: fn(&Sizes) -> u64| {
-            notes.show(what, known.and(sizes).map(|sizes| of(&sizes)))
-        };
+    let mut line = |label: &str, sizes: Sizes, resident: Evidence<()>| {
+        let mut cell =
+            |what: &str, known: Evidence<()>, of: fn(&Sizes) -> u64| notes.show(what, known.map(|()| of(&sizes)));
         row(
             label,
-            &cell("virtual", mapped, |sizes| sizes.virtual_bytes),
+            &cell("virtual", Ok(()), |sizes| sizes.virtual_bytes),
             &cell("resident", resident, |sizes| sizes.resident_bytes),
             &cell("proportional", resident, |sizes| sizes.proportional_bytes),
             &cell("private", resident, |sizes| sizes.private_bytes),
         )
     };
-    let mapped = match map.regions[..] {
-        [] => map.resident_known.and(Err(Unknown::Unreadable)),
-        _ => Ok(()),
-    };
     text += &row("shared", "VIRTUAL", "RESIDENT", "PROPORTIONAL", "PRIVATE");
     for (label, kinds) in SHARED {
         let label = format!("  {}", label.replace('_', " "));
-        text += &line(&label, Ok(map.sum(kinds)), mapped, map.resident_known);
+        text += &line(&label, map.sum(kinds), map.resident_known);
     }
     text += "per thread\n";
     for (label, kinds) in PER_THREAD {
-        text += &line(&format!("  {label}"), Ok(map.sum(kinds)), mapped, map.resident_known);
+        text += &line(&format!("  {label}"), map.sum(kinds), map.resident_known);
     }
-    text += &line("sum", Ok(total(map)), mapped, map.resident_known);
+    text += &line("sum", total(map), map.resident_known);
     // The kernel's own totals. Each of the two files has its own columns; `-` is no gap.
     let rollup = map.totals.rollup;
     text += &row(
@@ -303,8 +292,8 @@ fn table(map: &MemoryMap, name: &str) -> String {
 
     let _ = writeln!(
         text,
-        "\n{:>8}  {:<16}{:>12}{:>12}{:>12}{:>10}  {}",
-        "TID", "NAME", "RESERVED", "RESIDENT", "USED", "GUARD", "STACK FOUND BY"
+        "\n{:>8}  {:<16}{:>12}{:>12}{:>12}{:>10}  STACK FOUND BY",
+        "TID", "NAME", "RESERVED", "RESIDENT", "USED", "GUARD"
     );
     let found = found_by(map);
     for (tid, name, stack) in &map.stacks {
@@ -319,7 +308,12 @@ fn table(map: &MemoryMap, name: &str) -> String {
             Err(unknown) => notes.gap("guard", *unknown),
         };
         let [reserved, resident, used] = cells;
-        let found = found.get(tid).map_or("-", |found| in_words(found));
+        let found = match (found.get(tid), stack) {
+            (Some(found), _) => in_words(found),
+            // Its bounds come from its control block; the mapping is several threads'.
+            (None, Ok(_)) => "exact (shared mapping)",
+            (None, Err(_)) => "-",
+        };
         let _ = writeln!(
             text,
             "{:>8}  {:<16}{reserved:>12}{resident:>12}{used:>12}{guard:>10}  {found}",
@@ -343,7 +337,8 @@ fn table(map: &MemoryMap, name: &str) -> String {
 /// How a stack was found, in words that need no manual.
 fn in_words(found_by: &'static str) -> &'static str {
     match found_by {
-        "exact" => "its name (exact)",
+        // The kernel's name for the mapping, or the threads library's control block in it.
+        "exact" => "exact",
         "stack_pointer" => "stack pointer",
         "guess" => "shape (a guess)",
         other => other,
@@ -409,7 +404,8 @@ fn answer(map: &MemoryMap, name: &str, taken_at: SystemTime) -> Value {
                 "name": &**name,
                 "pool": null,
                 "state": null,
-                "found_by": found.get(tid),
+                // Without a mapping of its own its bounds come from its control block.
+                "found_by": found.get(tid).copied().or(stack.is_object().then_some("exact")),
                 "stack": stack,
                 "heap": null,
                 "unknown": row.codes,

@@ -226,7 +226,7 @@ mod tests {
         let folder = Path::new("/proc").join(child.id().to_string());
         let mut ours = Vec::new();
         read(&ProcRoot::live(), &folder, |mapping| {
-            ours.push((mapping.start, mapping.end, mapping.inode))
+            ours.push((mapping.start, mapping.end, mapping.inode));
         })
         .unwrap();
         let theirs = procfs::process::Process::new(child.id() as i32)

@@ -3,6 +3,7 @@
 //!
 //! Kept in one place, as `kernel::stat` and its neighbours read the same files in full.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
@@ -60,6 +61,35 @@ pub(super) fn tids(root: &ProcRoot, pid: Pid) -> Evidence<Vec<Tid>> {
     }
     tids.sort_unstable();
     Ok(tids)
+}
+
+/// The place of each thread in the list, by its tid in the pid namespace of its process. That is
+/// ours too, unless the process is in a container.
+pub(super) fn own_tids(root: &ProcRoot, pid: Pid, tids: impl Iterator<Item = Tid>) -> HashMap<u32, usize> {
+    let innermost = |folder: &Path| -> Option<u32> {
+        let status = small(root, &folder.join("status")).ok()?;
+        let line = status
+            .split(|byte| *byte == b'\n')
+            .find_map(|line| line.strip_prefix(b"NSpid:"))?;
+        std::str::from_utf8(line)
+            .ok()?
+            .split_ascii_whitespace()
+            .last()?
+            .parse()
+            .ok()
+    };
+    // Absent before Linux 4.1: then what we see is all there is to go by.
+    let translated = innermost(&root.process(pid)).is_some_and(|inner| inner != pid.0);
+    tids.enumerate()
+        .filter_map(|(at, tid)| {
+            let own = if translated {
+                innermost(&root.thread(pid, tid))?
+            } else {
+                tid.0
+            };
+            Some((own, at))
+        })
+        .collect()
 }
 
 /// The name of a process or a thread as text. Hostile bytes are replaced, never obeyed.

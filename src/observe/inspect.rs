@@ -123,7 +123,9 @@ impl Inspector {
     pub fn snapshot(&self, pid: Pid) -> Result<Arc<Snapshot>, InspectError> {
         let key = self.resolve(pid)?;
         self.wait_for(key, |snapshot, interval| {
-            clock::monotonic().saturating_sub(snapshot.taken_at) <= nanos(interval + SLACK)
+            // A pass over many threads takes its time: what it gives is fresh when it ends.
+            let ended = Nanos(snapshot.taken_at.0 + snapshot.cost.wall.0);
+            clock::monotonic().saturating_sub(ended) <= nanos(interval + SLACK)
         })
     }
 

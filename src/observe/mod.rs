@@ -8,6 +8,7 @@ mod capabilities;
 mod census;
 mod churn;
 mod companions;
+mod control_block;
 mod glance;
 mod inspect;
 mod memory;

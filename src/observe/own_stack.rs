@@ -129,6 +129,7 @@ fn named_thread(name: &[u8]) -> Option<u32> {
 }
 
 /// What can be a stack in one process, in address order, read once for all of its threads.
+#[derive(Debug, Default)]
 pub(crate) struct StackMap {
     shapes: Vec<Shape>,
     /// Runs of mappings without a hole between them.
@@ -192,15 +193,6 @@ impl StackMap {
     }
 }
 
-impl Default for StackMap {
-    fn default() -> StackMap {
-        StackMap {
-            shapes: Vec::new(),
-            mapped: Vec::new(),
-        }
-    }
-}
-
 /// The shape that holds this address; `shapes` are in address order.
 fn holder(shapes: &[Shape], address: u64) -> Option<&Shape> {
     let after = shapes.partition_point(|shape| shape.start <= address);
@@ -211,6 +203,7 @@ fn holder(shapes: &[Shape], address: u64) -> Option<&Shape> {
 mod tests {
     use super::*;
     use crate::kernel::maps::parse_line;
+    use std::fmt::Write as _;
 
     fn map_of(lines: &str) -> StackMap {
         let (mut map, mut shapes) = (StackMap::default(), Shapes::default());
@@ -310,8 +303,8 @@ ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0 [vsyscall]";
         let mut lines = String::new();
         for n in 0..10_000u64 {
             let guard = 0x7f00_0000_0000 + n * 0x11000;
-            lines += &format!("{guard:x}-{:x} ---p 0 0:0 0\n", guard + 0x1000);
-            lines += &format!("{:x}-{:x} rw-p 0 0:0 0\n", guard + 0x1000, guard + 0x11000);
+            let _ = writeln!(lines, "{guard:x}-{:x} ---p 0 0:0 0", guard + 0x1000);
+            let _ = writeln!(lines, "{:x}-{:x} rw-p 0 0:0 0", guard + 0x1000, guard + 0x11000);
         }
         let map = map_of(&lines);
         assert_eq!(map.mapped.len(), 1);

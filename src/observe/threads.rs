@@ -7,9 +7,10 @@
 //! the thread running, and when we see it:
 //!
 //! - It is woken and waits for its first turn (`S` becomes `R`), or another process changes its
-//!   name, priority or allowed CPUs. In a process of up to [`SMALL`] threads `stat` is read each
-//!   time, so its state, name and priority are right at every pass. In a larger one rows are read
-//!   anew in turns, [`TURN`] a pass: a starved thread is seen within `threads / TURN` passes.
+//!   name, priority or allowed CPUs. In a process of up to [`SMALL`] threads `stat` is read again
+//!   when that was last done [`CHECK`] ago, so state, name and priority are never older. Whole rows
+//!   are read anew in turns, those of a small process within sixteen seconds, of a larger one
+//!   [`TURN`] rows a second: there a starved thread is seen after `threads / TURN` seconds.
 //! - It was runnable when last read: such rows are read anew each time.
 //!
 //! Stopping, tracing, freezing and ending a thread make it run first, so the clock tells of them.
@@ -38,10 +39,14 @@ use crate::model::{
     ThreadState, Ticks, Tid, Unknown,
 };
 
-/// Up to so many threads all five files of each are kept open and `stat` is read at every pass.
+/// Up to so many threads all five files of each are kept open and `stat` is read often.
 const SMALL: usize = 256;
-/// Rows of a larger process that are read anew at each pass though their clocks stand still.
+/// How old the `stat` of a thread of a small process may be.
+const CHECK: Nanos = Nanos(400_000_000);
+/// Rows of a larger process that are read anew each second though their clocks stand still.
 const TURN: usize = 256;
+/// A small process is gone through in so many seconds.
+const ROUND_SECONDS: usize = 16;
 /// No pass goes on for longer: what is left then is read in the next one.
 const PASS_LIMIT: Duration = Duration::from_secs(3);
 
@@ -133,6 +138,8 @@ struct Kept {
     row: Thread,
     first_seen: Nanos,
     reading: Reading,
+    /// When `stat` was last read, on `CLOCK_MONOTONIC`.
+    checked_at: Nanos,
     files: [Option<KeptFile>; Name::COUNT],
     /// The thread's id in its own pid namespace: the one its ledger knows it by.
     innermost: Tid,
@@ -339,7 +346,7 @@ impl ProcessReader {
         } else {
             Keep::Clock
         };
-        let turn = self.next_turn();
+        let turn = self.next_turn(began);
         let limit = Nanos(began.0 + PASS_LIMIT.as_nanos() as u64);
         let (mut started, mut late) = (0, false);
         let mut before = std::mem::take(&mut self.threads).into_iter().enumerate().peekable();
@@ -393,13 +400,22 @@ impl ProcessReader {
         Ok((started, late))
     }
 
-    /// The places whose rows are read anew in this pass: each in its turn.
-    fn next_turn(&mut self) -> std::ops::Range<usize> {
+    /// The places whose rows are read anew in this pass: each in its turn, so many a second however
+    /// often we are asked to read.
+    fn next_turn(&mut self, now: Nanos) -> std::ops::Range<usize> {
         let threads = self.threads.len();
-        let size = if threads <= SMALL { threads.div_ceil(16) } else { TURN };
+        let a_second = if threads <= SMALL {
+            threads.div_ceil(ROUND_SECONDS)
+        } else {
+            TURN
+        };
+        let passed = self
+            .previous
+            .map_or(1.0, |(at, _)| now.saturating_sub(at).seconds().min(1.0));
         if self.turn >= threads {
             self.turn = 0;
         }
+        let size = (a_second as f64 * passed).ceil() as usize;
         let turn = self.turn..self.turn + size;
         self.turn = turn.end;
         turn
@@ -507,7 +523,8 @@ impl ThreadFiles {
         if anew || was_runnable || clock != Some(before) {
             return Ok(Look::Moved);
         }
-        if keep == Keep::All {
+        if keep == Keep::All && now.saturating_sub(kept.checked_at) >= CHECK {
+            kept.checked_at = now;
             let Ok(Some(line)) = self.texts.read(task, tid, &mut kept.files, Name::Stat, keep) else {
                 return Ok(Look::Moved);
             };
@@ -647,6 +664,7 @@ impl ThreadFiles {
             row,
             first_seen,
             reading,
+            checked_at: at,
             files,
             innermost,
             stack_due: stack_pointer.is_ok(),
@@ -1206,7 +1224,7 @@ mod tests {
         let mut reader = reader(std::process::id());
         pass_until(&mut reader, |snapshot| row(snapshot, blocked.tid).wait.is_ok());
         std::fs::write(format!("/proc/self/task/{}/comm", blocked.tid), "after").unwrap();
-        assert_eq!(&*row(&pass(&mut reader), blocked.tid).name, "after");
+        pass_until(&mut reader, |snapshot| &*row(snapshot, blocked.tid).name == "after");
     }
 
     #[test]
