@@ -104,7 +104,10 @@ pub fn main() -> ExitCode {
     let line = CommandLine::parse();
     log_to_stderr();
     // Not for those that have something to wind up.
-    if !matches!(line.command, Command::Serve(_) | Command::Run(_) | Command::Workbench(_)) {
+    if !matches!(
+        line.command,
+        Command::Serve(_) | Command::Run(_) | Command::Workbench(_)
+    ) {
         crate::kernel::signals::end_on_closed_pipe();
     }
     let ended = match line.command {
