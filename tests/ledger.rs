@@ -26,8 +26,9 @@ fn alone(test: &str, body: fn()) {
         return body();
     }
     let output = command(test).output().unwrap();
+    let ran = String::from_utf8_lossy(&output.stdout).contains("1 passed");
     assert!(
-        output.status.success(),
+        ran && output.status.success(),
         "{test} failed in its own process:\n{}\n{}",
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)

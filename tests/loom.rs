@@ -44,9 +44,11 @@ fn check(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
     builder.check(model);
 }
 
-/// A queue of indistinguishable tasks, as weak as a real one: only its own counter is ordered.
+/// A queue of indistinguishable tasks, as weak as a real one: only its own counters are ordered.
 struct Queue {
     tasks: AtomicUsize,
+    /// What a worker has taken for later, as its deque: others may take it from there.
+    shelf: AtomicUsize,
     idle: Idle,
 }
 
@@ -54,6 +56,7 @@ impl Queue {
     fn new() -> Arc<Queue> {
         Arc::new(Queue {
             tasks: AtomicUsize::new(0),
+            shelf: AtomicUsize::new(0),
             idle: Idle::new(),
         })
     }
@@ -64,21 +67,21 @@ impl Queue {
     }
 
     fn is_empty(&self) -> bool {
-        self.tasks.load(Ordering::Acquire) == 0
+        self.tasks.load(Ordering::Acquire) == 0 && self.shelf.load(Ordering::Acquire) == 0
     }
 
     fn take(&self) -> bool {
-        let mut tasks = self.tasks.load(Ordering::Acquire);
-        while tasks > 0 {
-            match self
-                .tasks
-                .compare_exchange(tasks, tasks - 1, Ordering::AcqRel, Ordering::Acquire)
-            {
-                Ok(_) => return true,
-                Err(now) => tasks = now,
-            }
+        [&self.tasks, &self.shelf].into_iter().any(take_one)
+    }
+
+    /// What `stealing::find` does for a worker that is not searching: takes all, keeps one in its
+    /// hands, and announces the rest once it lies where others can see it.
+    fn take_batch(&self) {
+        let taken = self.tasks.swap(0, Ordering::AcqRel);
+        if taken > 1 {
+            self.shelf.store(taken - 1, Ordering::Release);
+            self.idle.work_arrived();
         }
-        false
     }
 
     /// The loop of `stealing::next`, without its spinning: a searcher that finds nothing lies down.
@@ -111,6 +114,17 @@ impl Queue {
             searching = true;
         }
     }
+}
+
+fn take_one(from: &AtomicUsize) -> bool {
+    let mut tasks = from.load(Ordering::Acquire);
+    while tasks > 0 {
+        match from.compare_exchange(tasks, tasks - 1, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => return true,
+            Err(now) => tasks = now,
+        }
+    }
+    false
 }
 
 #[test]
@@ -152,6 +166,25 @@ fn two_tasks_that_need_each_other_get_two_workers() {
         for worker in workers {
             worker.join().unwrap();
         }
+    });
+}
+
+/// Tasks on their way from the queue to a worker's shelf are seen nowhere. The worker then keeps its
+/// first one for ever; the other must still be found.
+#[test]
+fn a_batch_in_transit_is_announced_when_it_has_arrived() {
+    check(3, || {
+        let queue = Queue::new();
+        queue.tasks.store(2, Ordering::Release);
+        let other = {
+            let queue = Arc::clone(&queue);
+            thread::spawn(move || {
+                let (bed, stays) = (Bed::mine(), AtomicUsize::new(0));
+                assert!(queue.next(&bed, 2, &stays));
+            })
+        };
+        queue.take_batch();
+        other.join().unwrap();
     });
 }
 

@@ -4,6 +4,10 @@
  * Unknown is null; `unknown` says why. Times are seconds, sizes bytes, wall clocks RFC 3339.
  */
 
+import {
+  type Decoder, DecodeError, absentIsNull, boolean, list, nullable, number, object, oneOf, optional, record, string,
+} from "./decode";
+
 export type Seconds = number & { readonly unit?: "s" };
 export type Bytes = number & { readonly unit?: "B" };
 export type Ratio = number & { readonly unit?: "1" };
@@ -282,3 +286,176 @@ export type Event =
   | { event: "pools"; data: Pools }
   | { event: "health"; data: Health }
   | { event: "missed"; data: { count: number } };
+
+// ---- Decoding: JSON is checked here, once; nothing past this line is `any`. ----
+
+const seconds = number as Decoder<Seconds>;
+const bytes = number as Decoder<Bytes>;
+const ratio = number as Decoder<Ratio>;
+const role = oneOf("daemon", "workbench", "other");
+export const threadStates = [
+  "runnable", "sleeping", "disk_sleep", "stopped", "traced", "zombie", "dead", "idle", "parked",
+] as const satisfies readonly ThreadState[];
+const threadState = oneOf(...threadStates);
+const stateCounts: Decoder<Record<ThreadState, number>> = (value, path) => {
+  const given = record(number)(value, path);
+  return Object.fromEntries(threadStates.map((state) => [state, given[state] ?? 0])) as Record<ThreadState, number>;
+};
+
+const unknown = object<Unknown>({
+  reason: oneOf("denied", "gone", "unsupported", "not_applicable"),
+  code: string, why: string, need: nullable(string), fix: nullable(string), threads: optional(number) as Decoder<number>,
+});
+const unknownMap: Decoder<UnknownMap> = record(unknown);
+
+export const decodeHealth = object<Health>({
+  status: oneOf("ok", "degraded"), version: string, boot_id: string, started_at: string, uptime_seconds: seconds,
+  problems: list(object({ code: string, message: string, fix: nullable(string) })),
+  cost: object<Health["cost"]>({
+    cpu_ratio: nullable(ratio), rss_bytes: nullable(bytes), sampler_lateness_seconds: seconds,
+    sampler_cpu_seconds_total: seconds, snapshots_total: number, watched: number,
+  }),
+});
+
+export const decodeCapabilities = object<Capabilities>({
+  sources: list(object({ name: string, works: boolean, scope: string, reason: nullable(string), need: nullable(string), fix: nullable(string) })),
+});
+
+const process = object<Process>({
+  pid: number, start_time: seconds, ppid: number, name: string, exe: nullable(string), user: nullable(string), role, state: string,
+  threads: nullable(number), cpu_ratio: nullable(ratio), rss_bytes: nullable(bytes), unknown: unknownMap,
+});
+export const decodeProcess = process;
+
+const loadAverage: Decoder<[number, number, number]> = (value, path) => {
+  const [one, five, fifteen] = list(number)(value, path);
+  if (one === undefined || five === undefined || fifteen === undefined) throw new DecodeError(path, "three numbers", value);
+  return [one, five, fifteen];
+};
+
+export const decodeProcesses = object<Processes>({
+  taken_at: string,
+  machine: object<Machine>({
+    hostname: string, kernel: string, boot_id: string, cpus: number, memory_bytes: bytes, available_bytes: nullable(bytes),
+    cpu_ratio: nullable(ratio), load_average: nullable(loadAverage),
+  }),
+  total: number, hidden: nullable(number), processes: list(process),
+});
+
+const wait = object<Wait>({
+  kind: string, syscall: nullable(string), address: nullable(string), kernel_function: nullable(string), lock: nullable(string), owner_tid: nullable(number),
+});
+const stack = object<Stack>({
+  start: string, end: string, reserved_bytes: bytes, resident_bytes: nullable(bytes), used_bytes: nullable(bytes), guard_bytes: nullable(bytes),
+});
+const heap = object<Heap>({ allocated_bytes: bytes, freed_bytes: bytes, allocations: number, frees: number });
+const task = object<Task>({
+  pool: string, workload: nullable(string), id: nullable(number), age_seconds: nullable(seconds), done: number,
+  queue_seconds_total: seconds, service_seconds_total: seconds,
+});
+
+const thread = object<Thread>({
+  tid: number, name: string, name_bytes: absentIsNull(string), start_time: seconds, state: threadState, state_letter: string, pool: nullable(string),
+  cpu_ratio: nullable(ratio), user_seconds: nullable(seconds), system_seconds: nullable(seconds), on_cpu_seconds: nullable(seconds),
+  run_delay_seconds: nullable(seconds), run_delay_ratio: nullable(ratio), timeslices: nullable(number),
+  voluntary_switches: nullable(number), involuntary_switches: nullable(number), minor_faults: nullable(number), major_faults: nullable(number),
+  last_cpu: nullable(number), nice: nullable(number), policy: nullable(string), rt_priority: nullable(number), allowed_cpus: nullable(string),
+  wait: nullable(wait), stack: nullable(stack), heap: nullable(heap), task: nullable(task),
+  unknown: record(string), sparkline: optional(list(nullable(number))) as Decoder<(number | null)[]>,
+});
+
+const processRef = object<ProcessRef>({ pid: number, start_time: seconds, name: string, role });
+
+export const decodeThreads = object<Threads>({
+  process: processRef, taken_at: string, sequence: number, interval_seconds: nullable(seconds), total: number, all: number,
+  counts: stateCounts, pools: record(number), peak: number, started_total: number, started_exact: boolean, ended_total: number,
+  watched_since: string, truncated: boolean, cpu_ratio: nullable(ratio), rss_bytes: nullable(bytes),
+  heap: nullable(object({ net_bytes: number, ended_threads: number })), threads: list(thread), unknown: unknownMap,
+});
+
+const column = list(nullable(number));
+export const decodeThreadDetail = object<ThreadDetail>({
+  process: processRef, taken_at: string, thread, unknown: unknownMap,
+  history: object<ThreadDetail["history"]>({
+    times: list(seconds), cpu_ratio: column, run_delay_ratio: column, voluntary_switches: column, involuntary_switches: column,
+  }),
+});
+
+const sizes = object<Sizes>({
+  virtual_bytes: bytes, resident_bytes: nullable(bytes), proportional_bytes: nullable(bytes), private_bytes: nullable(bytes),
+});
+export const decodeMemory = object<Memory>({
+  process: processRef, taken_at: string,
+  shared: object<Memory["shared"]>({ heap: sizes, code: sizes, globals: sizes, mapped_files: sizes, shared_memory: sizes, other: sizes }),
+  per_thread: object<Memory["per_thread"]>({ stacks: sizes, guards: sizes }),
+  total: sizes,
+  kernel: object<Memory["kernel"]>({ rollup: nullable(sizes), statm_virtual_bytes: bytes, statm_resident_bytes: bytes }),
+  threads: list(object<Memory["threads"][number]>({
+    tid: number, name: string, pool: nullable(string), state: nullable(threadState),
+    found_by: nullable(oneOf("exact", "stack_pointer", "guess")), stack: nullable(stack), heap: nullable(heap), unknown: record(string),
+  })),
+  regions: list(object<Memory["regions"][number]>({
+    start: string, end: string, kind: string, permissions: string, name: string, owner_tid: nullable(number), found_by: nullable(string), sizes,
+  })),
+  unknown: unknownMap,
+});
+
+const spread = object<Spread>({
+  count: number, mean_seconds: seconds, p50_seconds: seconds, p90_seconds: seconds, p99_seconds: seconds, max_seconds: seconds,
+});
+const pool = object<Pool>({
+  name: string, kind: oneOf("stealing", "shared-channel"), size: number, active: number, queue_depth: number, queue_capacity: number,
+  policy: oneOf("block", "reject"), submitted: number, done: number, panicked: number, rejected: number, abandoned: number,
+  queue_wait: spread, service: spread,
+  workers: list(object<Pool["workers"][number]>({ tid: number, name: string, done: number, stolen: number, parked: boolean, task: nullable(string) })),
+});
+export const decodePools = object<Pools>({ pools: list(pool), workbench_pid: nullable(number) });
+
+export const decodeRun = object<Run>({
+  id: string, scenario: string, phase: oneOf("preparing", "running", "draining", "finished", "stopped", "failed"), started_at: string,
+  ended_at: nullable(string), elapsed_seconds: seconds, planned_seconds: nullable(seconds), seed: number, rate_factor: number,
+  loads: list(object<LoadProgress>({
+    name: string, workload: string, pool: string, executor: oneOf("open", "closed"),
+    arrived: number, done: number, shed: number, late: number, cancelled: number, panicked: number, outstanding: number,
+    verified: number, wrong: number, target: number, throughput: number, lag: spread, queue: spread, service: spread, response: spread,
+  })),
+  verdict: nullable(oneOf("pass", "fail", "invalid")), messages: list(string),
+});
+export const decodeRuns = object<Runs>({ runs: list(decodeRun) });
+
+const validationProblem = object<ValidationProblem>({ line: number, column: number, field: string, message: string, suggestion: nullable(string) });
+export const decodeScenarios = object<Scenarios>({
+  scenarios: list(object<Scenarios["scenarios"][number]>({
+    name: string, description: string, seconds: nullable(seconds), toml: string, problems: list(validationProblem),
+  })),
+});
+
+export const decodeProblem = object<Problem>({
+  type: string, title: string, status: number, detail: string, field: optional(string) as Decoder<string>,
+  fix: optional(string) as Decoder<string>, problems: optional(list(validationProblem)) as Decoder<ValidationProblem[]>,
+});
+
+export const decodeHistory = object<History>({
+  process: processRef, thread: nullable(number), times: list(seconds), taken_at: string, step_seconds: seconds,
+  series: record(column), unknown: unknownMap,
+});
+
+type DataOf<Name extends Event["event"]> = Extract<Event, { event: Name }>["data"];
+const eventData: { [Name in Event["event"]]: Decoder<DataOf<Name>> } = {
+  hello: object<DataOf<"hello">>({ version: string, boot_id: string, started_at: string }),
+  snapshot: object<DataOf<"snapshot">>({
+    process: processRef, sequence: number, taken_at: string, interval_seconds: nullable(seconds), threads: number, counts: stateCounts,
+    cpu_ratio: nullable(ratio), rss_bytes: nullable(bytes), peak: number, started_total: number,
+  }),
+  gone: object<DataOf<"gone">>({ process: processRef }),
+  run: decodeRun,
+  pools: decodePools,
+  health: decodeHealth,
+  missed: object<DataOf<"missed">>({ count: number }),
+};
+export const eventNames = Object.keys(eventData) as Event["event"][];
+
+/** One message of the stream. Throws `DecodeError` (or `SyntaxError` where it is not JSON). */
+export function decodeEvent(name: Event["event"], text: string): Event {
+  return { event: name, data: eventData[name](JSON.parse(text), name) } as Event;
+}

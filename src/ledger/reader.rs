@@ -372,3 +372,274 @@ fn heap(totals: &Totals) -> HeapTally {
         frees: totals.frees,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::layout::{HEADER_BYTES, MAGIC, VERSION};
+    use super::super::slot::Owner;
+    use super::*;
+    use proptest::prelude::*;
+    use rustix::fs::MemfdFlags;
+
+    const NAMES_AT: usize = HEADER_BYTES / 8;
+    const SLOTS_AT: usize = segment_bytes(0) / 8;
+    const SLOT_WORDS: usize = layout::SLOT_BYTES / 8;
+
+    /// Words of a segment, aligned as a mapping is.
+    struct Words(Vec<Line>);
+
+    #[repr(C, align(64))]
+    struct Line([AtomicU64; 8]);
+
+    impl Words {
+        fn new(words: &[u64]) -> Words {
+            let line = |chunk: &[u64]| Line(std::array::from_fn(|i| AtomicU64::new(*chunk.get(i).unwrap_or(&0))));
+            Words(words.chunks(8).map(line).collect())
+        }
+
+        fn words(&self) -> &[AtomicU64] {
+            // SAFETY: lines are arrays of words without padding.
+            unsafe { std::slice::from_raw_parts(self.0.as_ptr().cast(), self.0.len() * 8) }
+        }
+    }
+
+    /// A header that is right for `slots` slots, and nothing else.
+    fn honest(slots: usize) -> Vec<u64> {
+        let mut words = vec![0; segment_bytes(slots) / 8];
+        let header = [
+            MAGIC,
+            u64::from(VERSION),
+            HEADER_BYTES as u64,
+            layout::NAME_CAPACITY as u64,
+            layout::SLOT_BYTES as u64,
+            slots as u64,
+            77,
+            1,
+            0,
+            slots as u64,
+        ];
+        words[..header.len()].copy_from_slice(&header);
+        words
+    }
+
+    fn set_name(words: &mut [u64], number: usize, bytes: &[u8; layout::NAME_BYTES]) {
+        for (index, eight) in bytes.chunks_exact(8).enumerate() {
+            words[NAMES_AT + (number - 1) * 4 + index] = u64::from_le_bytes(eight.try_into().unwrap());
+        }
+    }
+
+    fn read_at(words: &[u64], now: u64, memory: &mut Memory) -> LedgerView {
+        let words = Words::new(words);
+        view(&Parts::check(words.words()).unwrap(), || Nanos(now), memory)
+    }
+
+    fn read(words: &[u64]) -> LedgerView {
+        read_at(words, 1_000_000, &mut Memory::default())
+    }
+
+    fn refused(words: &[u64]) -> Senseless {
+        match Parts::check(Words::new(words).words()) {
+            Ok(_) => panic!("was taken for a ledger"),
+            Err(why) => why,
+        }
+    }
+
+    #[test]
+    fn each_word_of_the_header_is_checked() {
+        assert!(Parts::check(Words::new(&honest(3)).words()).is_ok());
+        for index in [0, 2, 3, 4, 5] {
+            for value in [0, 1, u64::MAX, 1 << 32] {
+                let mut words = honest(3);
+                words[index] = value;
+                assert!(
+                    matches!(refused(&words), Senseless::Because(_)),
+                    "word {index} = {value}"
+                );
+            }
+        }
+        let mut words = honest(3);
+        words[1] = 2;
+        assert_eq!(refused(&words), Senseless::Version(2));
+        words[1] = u64::MAX;
+        assert_eq!(refused(&words), Senseless::Version(u32::MAX));
+    }
+
+    #[test]
+    fn a_cut_segment_is_refused() {
+        let words = honest(3);
+        for lines in [0, 1, 3, 100, segment_bytes(0) / 64, words.len() / 8 - 1] {
+            assert!(matches!(refused(&words[..lines * 8]), Senseless::Because(_)), "{lines}");
+        }
+    }
+
+    #[test]
+    fn a_slot_that_stays_torn_is_counted_and_its_ended_threads_stay_in_the_sums() {
+        let mut words = honest(1);
+        let slot = SLOTS_AT;
+        // Held by 5, taken twice; the first owner did 10 tasks, this one 2.
+        words[slot + 1] = 5;
+        words[slot + 4] = 12;
+        words[slot + 16] = 2;
+        words[slot + 17] = 10;
+        let mut memory = Memory::default();
+        let whole = read_at(&words, 9, &mut memory);
+        assert_eq!(
+            (whole.ended_tasks, whole.ended_threads, whole.started_total),
+            (10, 1, 2)
+        );
+        assert_eq!(whole.rows[0].task.as_ref().unwrap().done, 2);
+        words[slot] = 7;
+        let torn = read_at(&words, 9, &mut memory);
+        assert_eq!(torn.unreadable_slots, 1);
+        assert_eq!(torn.rows, []);
+        assert_eq!((torn.ended_tasks, torn.ended_threads, torn.started_total), (10, 1, 2));
+    }
+
+    #[test]
+    fn nonsense_is_counted_and_not_shown() {
+        let check = |why: &str, change: &dyn Fn(&mut [u64])| {
+            let mut words = honest(2);
+            for slot in [SLOTS_AT, SLOTS_AT + SLOT_WORDS] {
+                words[slot + 16] = 1;
+            }
+            words[SLOTS_AT + 1] = 5;
+            words[SLOTS_AT + SLOT_WORDS + 1] = 6;
+            change(&mut words[SLOTS_AT + SLOT_WORDS..]);
+            let view = read(&words);
+            assert_eq!(view.unreadable_slots, 1, "{why}");
+            assert_eq!(view.rows.len(), 1, "{why}");
+        };
+        check("a tid twice", &|slot| slot[1] = 5);
+        check("no such tid", &|slot| slot[1] = u64::from(MOST_TID) + 1);
+        check("held but never taken", &|slot| slot[16] = 0);
+        check("a counter behind its base", &|slot| slot[20] = 1);
+        check("torn", &|slot| slot[0] = u64::MAX);
+    }
+
+    #[test]
+    fn a_number_without_a_name_shows_none() {
+        let mut words = honest(1);
+        words[8] = 1;
+        set_name(&mut words, 1, &layout::encode("only"));
+        words[SLOTS_AT + 16] = 1;
+        for (pool, shown) in [(0, ""), (1, "only"), (2, ""), (Owner::NAME_LIMIT - 1, "")] {
+            words[SLOTS_AT + 1] = Owner::new(9).joined(pool).begun(pool).0;
+            let view = read(&words);
+            let task = view.rows[0].task.as_ref().unwrap();
+            assert_eq!(&*task.pool, shown);
+            assert_eq!(task.workload.as_deref(), (pool == 1).then_some("only"));
+        }
+    }
+
+    #[test]
+    fn a_file_that_could_shrink_or_is_too_small_is_not_mapped() {
+        let make = |bytes: u64, seals: SealFlags| {
+            // Another name than the ledger's: other tests look for that among our descriptors.
+            let file =
+                rustix::fs::memfd_create("not-a-ledger", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).unwrap();
+            rustix::fs::ftruncate(&file, bytes).unwrap();
+            rustix::fs::fcntl_add_seals(&file, seals).unwrap();
+            file
+        };
+        let full = segment_bytes(2) as u64;
+        let why = |file: OwnedFd| match map(&file) {
+            Ok(_) => panic!("was mapped"),
+            Err(Refusal::Senseless(Senseless::Because(why))) => why,
+            Err(other) => panic!("{other:?}"),
+        };
+        assert!(why(make(full, SealFlags::GROW)).contains("not sealed"));
+        for bytes in [0, 8, 4096, segment_bytes(0) as u64, 1 << 40, full + 1] {
+            assert!(why(make(bytes, SealFlags::SHRINK)).contains("size"), "{bytes}");
+        }
+        assert!(why(make(full, SealFlags::SHRINK)).contains("magic"));
+    }
+
+    #[test]
+    fn a_name_that_only_looks_like_ours_is_passed_by() {
+        let folder = tempfile::tempdir().unwrap();
+        let check = |target: &str, expected: bool| {
+            let link = folder.path().join("link");
+            let _ = std::fs::remove_file(&link);
+            std::os::unix::fs::symlink(target, &link).unwrap();
+            assert_eq!(names_a_ledger(&link), expected, "{target}");
+        };
+        check("/memfd:threadscape-ledger (deleted)", true);
+        check("/memfd:threadscape-ledger-2 (deleted)", false);
+        check("/tmp/memfd:threadscape-ledger", false);
+        check("socket:[71]", false);
+        // A link that says so but leads to an ordinary file is refused when it is opened.
+        let file = folder.path().join("file");
+        std::fs::write(&file, [0; 64]).unwrap();
+        assert!(attach(&file).is_err());
+        assert!(matches!(attach(&folder.path().join("gone")), Err(Refusal::Gone)));
+        assert!(attach(Path::new("/dev/null")).is_err());
+    }
+
+    #[test]
+    fn the_innermost_namespace_is_the_last_word() {
+        assert_eq!(innermost_pid("Name:\tx\nNSpid:\t4242\t17\t1\n"), Some(1));
+        assert_eq!(innermost_pid("NSpid:\t4242\n"), Some(4242));
+        assert_eq!(innermost_pid("NSpid:\n"), None);
+        assert_eq!(innermost_pid("Name: x"), None);
+    }
+
+    #[test]
+    fn a_process_that_is_not_there_has_ended() {
+        let nobody = Pid(MOST_TID + 1);
+        let found = Reader::find(&ProcRoot::live(), nobody);
+        assert!(matches!(found, Err(ReaderError::Ended(pid)) if pid == nobody));
+    }
+
+    #[test]
+    fn a_reader_may_go_to_any_thread() {
+        fn any<T: Send + Sync>() {}
+        any::<Reader>();
+    }
+
+    /// Words as hostile or as plausible as it takes to reach every branch.
+    fn word() -> impl Strategy<Value = u64> {
+        prop_oneof![3 => 0..4u64, 2 => 0..10_000u64, 1 => any::<u64>(), 1 => Just(u64::MAX)]
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_survived(words in prop::collection::vec(any::<u64>(), 0..200), slots in 0usize..3) {
+            let mut segment = vec![0; segment_bytes(slots) / 8];
+            let common = words.len().min(segment.len());
+            segment[..common].copy_from_slice(&words[..common]);
+            let _ = Parts::check(Words::new(&segment).words());
+            let _ = Parts::check(Words::new(&words).words());
+        }
+
+        #[test]
+        fn whatever_the_slots_hold_rows_are_sane(
+            slots in prop::collection::vec(prop::collection::vec(word(), SLOT_WORDS), 1..6),
+            second in prop::collection::vec(prop::collection::vec(word(), SLOT_WORDS), 1..6),
+            counts in [word(), word()],
+            shared in prop::collection::vec(word(), 8),
+            names in any::<[u8; layout::NAME_BYTES]>(),
+            now in word(),
+        ) {
+            let mut memory = Memory::default();
+            // The same reader sees one nonsense after another.
+            for slots in [slots, second] {
+                let mut words = honest(slots.len());
+                words[8..10].copy_from_slice(&counts);
+                words[16..24].copy_from_slice(&shared);
+                set_name(&mut words, 1, &names);
+                for (index, slot) in slots.iter().enumerate() {
+                    words[SLOTS_AT + index * SLOT_WORDS..][..SLOT_WORDS].copy_from_slice(slot);
+                }
+                let view = read_at(&words, now, &mut memory);
+                prop_assert!(view.rows.len() + view.unreadable_slots as usize <= slots.len());
+                prop_assert!(view.rows.is_sorted_by(|a, b| a.tid < b.tid));
+                for row in &view.rows {
+                    prop_assert!(row.tid.0 > 0 && row.tid.0 <= MOST_TID);
+                    if let Some(age) = row.task.as_ref().and_then(|task| task.age) {
+                        prop_assert!(age.0 <= now);
+                    }
+                }
+            }
+        }
+    }
+}

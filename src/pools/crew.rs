@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use crossbeam::channel::{self, Sender};
 use crossbeam::utils::CachePadded;
 use parking_lot::{Condvar, Mutex};
@@ -74,6 +74,9 @@ pub(super) struct Next {
     pub straight_on: bool,
 }
 
+/// The desks of a crew, by number.
+pub(super) type Roster<K> = Vec<Arc<Desk<<K as Kind>::Reach>>>;
+
 /// A worker's number and desk.
 pub(super) struct Seat<K: Kind> {
     pub number: usize,
@@ -91,7 +94,7 @@ pub(super) struct Crew<K: Kind> {
     gate: Gate,
     wanted: CachePadded<AtomicUsize>,
     /// By number. A number keeps its place, and its tally, when its thread has left.
-    roster: ArcSwap<Vec<Arc<Desk<K::Reach>>>>,
+    roster: ArcSwap<Roster<K>>,
     threads: Mutex<Vec<Option<JoinHandle<()>>>>,
     /// A worker has left; with `threads`.
     somebody_left: Condvar,
@@ -143,7 +146,7 @@ where
             return Err(PoolError::Closed(Arc::clone(&self.name)));
         }
         // First of all: a surplus worker that has not left yet finds that it is wanted again.
-        self.wanted.store(workers, Ordering::SeqCst);
+        let before = self.wanted.swap(workers, Ordering::SeqCst);
         let (started, starts) = channel::unbounded();
         let mut refused = None;
         for number in 0..workers {
@@ -151,7 +154,8 @@ where
                 continue;
             }
             if let Err(source) = self.hire(&mut threads, number, &started) {
-                self.wanted.store(number, Ordering::SeqCst);
+                // All or nothing: those that did start are dismissed again.
+                self.wanted.store(before, Ordering::SeqCst);
                 refused = Some(PoolError::Spawn {
                     name: Arc::clone(&self.name),
                     source,
@@ -421,7 +425,7 @@ impl<K: Kind> Crew<K> {
         self.wanted.load(Ordering::Relaxed).max(1)
     }
 
-    pub fn roster(&self) -> arc_swap::Guard<Arc<Vec<Arc<Desk<K::Reach>>>>> {
+    pub fn roster(&self) -> Guard<Arc<Roster<K>>> {
         self.roster.load()
     }
 }

@@ -9,7 +9,7 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crossbeam::utils::CachePadded;
+use crossbeam::utils::{Backoff, CachePadded};
 use parking_lot::{Condvar, Mutex};
 
 /// In the top bit of `admitted`, so that closing and admitting cannot miss each other.
@@ -29,7 +29,7 @@ pub(super) struct Gate {
     capacity: u64,
     admitted: CachePadded<AtomicU64>,
     left_floor: AtomicU64,
-    /// Submitters that wait for room.
+    /// Submitters that sleep and have not been called. Changed under the lock only.
     waiting: CachePadded<AtomicUsize>,
     lock: Mutex<()>,
     room: Condvar,
@@ -96,22 +96,34 @@ impl Gate {
             return at_once;
         }
         let deadline = Instant::now() + patience.min(FOREVER);
-        // SeqCst, with the workers' SeqCst count of tasks taken: either our look below sees the room
-        // that a worker made, or that worker sees us waiting.
-        self.waiting.fetch_add(1, Ordering::SeqCst);
-        let mut guard = self.lock.lock();
-        let entry = loop {
+        // A little patience first: workers that are quick make room for many in this time, where a
+        // sleeper would be woken for the first of them, fill it, and sleep again.
+        let backoff = Backoff::new();
+        while !backoff.is_completed() {
+            backoff.snooze();
             match self.try_enter(left) {
                 Entry::Full => {}
-                other => break other,
+                other => return other,
+            }
+        }
+        let mut guard = self.lock.lock();
+        loop {
+            // SeqCst, with the workers' SeqCst count of tasks taken: either our look below sees the
+            // room that a worker made, or that worker sees us waiting.
+            self.waiting.fetch_add(1, Ordering::SeqCst);
+            match self.try_enter(left) {
+                Entry::Full => {}
+                other => {
+                    self.waiting.fetch_sub(1, Ordering::SeqCst);
+                    return other;
+                }
             }
             if self.room.wait_until(&mut guard, deadline).timed_out() {
-                break self.try_enter(left);
+                self.waiting.fetch_sub(1, Ordering::SeqCst);
+                return self.try_enter(left);
             }
-        };
-        drop(guard);
-        self.waiting.fetch_sub(1, Ordering::SeqCst);
-        entry
+            // Whoever called us has counted us off.
+        }
     }
 
     /// A worker has taken a task out and counted it (`SeqCst`): lets one waiting submitter look.
@@ -124,16 +136,20 @@ impl Gate {
     #[cold]
     fn let_one_look(&self) {
         // The lock: a submitter between its look and its wait holds it, so the call is not lost.
-        drop(self.lock.lock());
-        self.room.notify_one();
+        let _guard = self.lock.lock();
+        // Counted off at once: until it has looked, other workers need not call it again. One whose
+        // patience has just ended is not called, and counts itself off.
+        if self.room.notify_one() {
+            self.waiting.fetch_sub(1, Ordering::SeqCst);
+        }
     }
 
-    /// Admits no more. True for the call that closed it.
-    pub fn close(&self) -> bool {
-        let before = self.admitted.fetch_or(CLOSED, Ordering::SeqCst);
-        drop(self.lock.lock());
-        self.room.notify_all();
-        before & CLOSED == 0
+    /// Admits no more.
+    pub fn close(&self) {
+        self.admitted.fetch_or(CLOSED, Ordering::SeqCst);
+        let _guard = self.lock.lock();
+        let called = self.room.notify_all();
+        self.waiting.fetch_sub(called, Ordering::SeqCst);
     }
 
     pub fn is_closed(&self) -> bool {
@@ -165,8 +181,8 @@ mod tests {
     fn a_closed_gate_says_so_even_when_full() {
         let gate = Gate::new(1);
         assert_eq!(gate.try_enter(&|| 0), Entry::Admitted);
-        assert!(gate.close());
-        assert!(!gate.close());
+        gate.close();
+        gate.close();
         assert_eq!(gate.enter(Duration::from_secs(60), &|| 0), Entry::Closed);
         assert_eq!(gate.admitted(), 1);
     }

@@ -21,7 +21,7 @@ fn bucket(value: u64) -> usize {
         return value as usize;
     }
     let value = value.min((1 << TOP_BIT) - 1);
-    let shift = 63 - value.leading_zeros() - STEP_BITS;
+    let shift = value.ilog2() - STEP_BITS;
     // The top bit is always set after the shift, so this is `STEPS + step`.
     shift as usize * STEPS + (value >> shift) as usize
 }

@@ -65,6 +65,12 @@ pub struct Done {
     pub panicked: bool,
 }
 
+/// What a task does. It may fork through the [`Join`].
+pub type Body = Box<dyn FnOnce(&dyn Join) + Send>;
+
+/// What is called when a task has ended.
+pub type Then = Box<dyn FnOnce(Done) + Send>;
+
 /// One unit of work. `body` runs on a worker; `then` runs right after it on the same worker, also
 /// when the body panicked, and must be short and must not panic. The task is counted as done before
 /// `then` runs. A task that is abandoned is dropped, both closures with it, and neither is called:
@@ -73,8 +79,8 @@ pub struct Task {
     /// Which workload (a number from [`workload_id`]), which task: for the ledger and the status.
     pub workload: u32,
     pub id: u64,
-    pub body: Box<dyn FnOnce(&dyn Join) + Send>,
-    pub then: Option<Box<dyn FnOnce(Done) + Send>>,
+    pub body: Body,
+    pub then: Option<Then>,
 }
 
 /// A task that was not taken, handed back. Both count as `rejected`.

@@ -120,6 +120,15 @@ impl SharedChannel {
             waiting: AtomicUsize::new(0),
         }
     }
+
+    /// Around a `select` that receives forks.
+    fn would_take_a_fork<T>(&self, select: impl FnOnce() -> T) -> T {
+        // Relaxed: a hint. A fork that nobody takes is claimed back by its forker.
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let woken = select();
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        woken
+    }
 }
 
 impl Kind for SharedChannel {
@@ -168,13 +177,15 @@ impl Kind for SharedChannel {
                 return Some(Next { queued, straight_on });
             }
             straight_on = false;
-            let woken_by = hand.waits(kind, || {
+            hand.desk.parks(true);
+            let woken_by = kind.would_take_a_fork(|| {
                 select! {
                     recv(kind.tasks) -> task => Woken::Task(task.ok()),
                     recv(kind.forks) -> offer => Woken::Fork(offer.ok()),
                     recv(hand.calls) -> _ => Woken::Called,
                 }
             });
+            hand.desk.parks(false);
             match woken_by {
                 Woken::Task(Some(queued)) => return Some(Next { queued, straight_on }),
                 Woken::Fork(Some(offer)) => hand.help(&offer),
@@ -209,17 +220,6 @@ impl Hand {
         }
     }
 
-    /// Around a `select` in which this worker would take a fork.
-    fn waits<T>(&self, kind: &SharedChannel, select: impl FnOnce() -> T) -> T {
-        // Relaxed: a hint. A fork that nobody takes is claimed back by its forker.
-        kind.waiting.fetch_add(1, Ordering::Relaxed);
-        self.desk.parks(true);
-        let woken = select();
-        self.desk.parks(false);
-        kind.waiting.fetch_sub(1, Ordering::Relaxed);
-        woken
-    }
-
     /// Runs `a` here, and offers `b` meanwhile.
     fn fork(&self, kind: &SharedChannel, a: &mut (dyn FnMut() + Send), b: &mut (dyn FnMut() + Send)) {
         let half = Half::new(b);
@@ -233,8 +233,12 @@ impl Hand {
         let _ = kind.send_fork.send(Arc::clone(&offer));
         let from_a = catch_unwind(AssertUnwindSafe(a));
         let from_b = if offer.claim() {
-            // SAFETY: claimed by us, so this is the only call, and `half` is in our frame.
-            if from_a.is_ok() { unsafe { half.run() } } else { Ok(()) }
+            if from_a.is_err() {
+                Ok(())
+            } else {
+                // SAFETY: claimed by us, so this is the only call, and `half` is in our frame.
+                unsafe { half.run() }
+            }
         } else {
             self.wait(kind, &offer);
             offer.panic.lock().take().map_or(Ok(()), Err)
@@ -249,7 +253,8 @@ impl Hand {
         let helps = self.stack.allows_helping();
         while !offer.is_done() {
             let other = if helps {
-                self.waits(kind, || {
+                // Not told as `parks`: it has a task in its hands.
+                kind.would_take_a_fork(|| {
                     select! {
                         recv(kind.forks) -> other => other.ok(),
                         recv(self.calls) -> _ => None,
@@ -269,7 +274,7 @@ impl Hand {
 impl Join for Crew<SharedChannel> {
     fn both(&self, a: &mut (dyn FnMut() + Send), b: &mut (dyn FnMut() + Send)) {
         let kind = &self.kind;
-        // Relaxed: a hint; see `Hand::waits`.
+        // Relaxed: a hint; see `would_take_a_fork`.
         if kind.waiting.load(Ordering::Relaxed) <= kind.forks.len() {
             return Sequential.both(a, b);
         }

@@ -12,6 +12,9 @@
 //! Two sets of sleepers: `idle` workers have empty hands and take anything; `helpers` wait for a
 //! stolen half and take forked jobs only. A submit calls the first, a fork the second, then the first.
 //!
+//! A worker that runs a stolen half between tasks has no task in its hands: it is not `active`, and
+//! the time belongs to the service time of the task that forked.
+//!
 //! **Waiting cannot deadlock.** A worker waits only for a half that another worker has begun. If
 //! each of a ring of waiting workers held the half of the one before below its own top frame, each
 //! top frame would have begun after the half below it, that half after the frame that forked it, and
@@ -219,7 +222,7 @@ impl Hand {
             return Some(Found::Fork(job));
         }
         let queued = retry(|| crew.kind.injector.steal_batch_and_pop(&self.tasks)).or_else(|| {
-            let stolen = self.from_others(crew, |reach| reach.tasks.steal_batch_and_pop(&self.tasks));
+            let stolen = self.ask_others(crew, |reach| reach.tasks.steal_batch_and_pop(&self.tasks));
             stolen.inspect(|_| self.desk.tally.steals())
         })?;
         // On its way from there to here the rest of the batch was to be seen nowhere: a worker that
@@ -231,7 +234,7 @@ impl Hand {
     }
 
     fn steal_fork(&self, crew: &Crew<Stealing>) -> Option<JobRef> {
-        let job = self.from_others(crew, |reach| {
+        let job = self.ask_others(crew, |reach| {
             // Most often there is none, and `steal` is dearer than a look.
             if reach.forks.is_empty() {
                 Steal::Empty
@@ -244,7 +247,7 @@ impl Hand {
     }
 
     /// Asks every other worker, beginning with whoever had something last time.
-    fn from_others<T>(&self, crew: &Crew<Stealing>, take: impl Fn(&Reach) -> Steal<T>) -> Option<T> {
+    fn ask_others<T>(&self, crew: &Crew<Stealing>, take: impl Fn(&Reach) -> Steal<T>) -> Option<T> {
         let roster = crew.roster();
         let count = roster.len();
         let first = self.first_victim.get();
@@ -273,12 +276,11 @@ impl Hand {
         let from_b = loop {
             match self.forks.pop() {
                 Some(own) if own == job.reference() => {
+                    if from_a.is_err() {
+                        break Ok(());
+                    }
                     // SAFETY: popped from our own deque, so nobody else has it or had it.
-                    break if from_a.is_ok() {
-                        unsafe { job.run_here() }
-                    } else {
-                        Ok(())
-                    };
+                    break unsafe { job.run_here() };
                 }
                 // Not reached: what was pushed upon our job has been popped or stolen before `a` or
                 // a job that we helped with returned. It would still be right to run it.
@@ -321,10 +323,9 @@ impl Hand {
                 helpers.lie_down(&self.bed, searching);
             }
             if latch.watch() {
+                // Not told as `parks`: it has a task in its hands.
                 if !(helps && any_fork(crew)) {
-                    self.desk.parks(true);
                     self.bed.sleep();
-                    self.desk.parks(false);
                 }
                 latch.unwatch();
             }

@@ -411,6 +411,28 @@ fn no_wake_up_is_lost_when_tasks_need_each_other() {
     }
 }
 
+#[test]
+fn while_someone_searches_nobody_is_woken() {
+    let (idle, bed) = (idle::Idle::new(), idle::Bed::mine());
+    assert!(!idle.work_arrived(), "nobody is there");
+    idle.lie_down(&bed, false);
+    assert!(idle.search(4));
+    assert!(idle.work_arrived(), "the searcher will find it");
+    idle.found(|| false);
+    assert!(
+        idle.search(2),
+        "the sleeper does not count as a searcher, so it was not called"
+    );
+    assert!(!idle.search(2), "half of the workers search already");
+    idle.found(|| true);
+    // Called by the last searcher: returns at once.
+    bed.sleep();
+    idle.get_up(&bed);
+    assert!(!idle.search(2), "who was called is a searcher");
+    idle.found(|| true);
+    assert!(!idle.work_arrived());
+}
+
 fn sum(join: &dyn Join, values: &[u64]) -> u64 {
     if values.len() <= 4 {
         return values.iter().sum();

@@ -37,7 +37,7 @@ struct Limits {
 
 const LIMITS: Limits = Limits {
     combinations: 1_000_000,
-    numbers: 20_000_000,
+    numbers: 10_000_000,
     depth: 1_000_000,
     steps: 2_000_000_000,
 };
@@ -49,8 +49,13 @@ const MOST_ADDITIONS: u64 = 2_000_000_000;
 /// Forks happen this near to the root; below, branches are too short.
 const FORK_DEPTH: usize = 3;
 
+/// Sums up to this are looked up in a table: the rests of nearly every search.
+const MOST_LOOKED_UP: u64 = 1 << 16;
+
 /// How often a search tells its steps and looks whether another piece has hit a limit.
 const REPORT: u64 = 1024;
+/// Also after so many numbers listed: a thousand steps can find a thousand long combinations.
+const REPORT_NUMBERS: u64 = 1 << 16;
 
 /// Why a search found no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -77,21 +82,34 @@ enum TooMuch {
 /// All combinations in ascending lexicographic order, each ascending.
 ///
 /// Refuses a candidate below 1 (with one, there could be combinations without end), and results
-/// beyond a million combinations or twenty million numbers.
+/// beyond a million combinations or ten million numbers.
 pub fn combinations(candidates: &[i64], target: i64, reuse: bool, join: &dyn Join) -> Result<Vec<Vec<i64>>, BadInput> {
+    Ok(listed(candidates, target, reuse, join)?
+        .iter()
+        .map(<[i64]>::to_vec)
+        .collect())
+}
+
+fn listed(candidates: &[i64], target: i64, reuse: bool, join: &dyn Join) -> Result<List, BadInput> {
     let candidates = checked(candidates)?;
-    let found = list(&candidates, target, reuse, join).map_err(|why| BadInput::new("target", why.to_string()))?;
-    Ok(found.iter().map(<[i64]>::to_vec).collect())
+    list(&candidates, target, reuse, join).map_err(|why| BadInput::new("target", why.to_string()))
 }
 
 /// How many combinations there are, without listing them.
 pub fn count_combinations(candidates: &[i64], target: i64, reuse: bool, join: &dyn Join) -> Result<u64, BadInput> {
     let candidates = checked(candidates)?;
     let counted = match count_by_sums(&candidates, target, reuse) {
-        Some(count) => count.ok_or(TooMuch::Count),
-        None => count(&candidates, target, reuse, join),
+        BySums::Exactly(count) => Ok(count),
+        BySums::Beyond64Bits => Err(TooMuch::Count),
+        BySums::TooDear => count(&candidates, target, reuse, join),
     };
     counted.map_err(|why| BadInput::new("target", why.to_string()))
+}
+
+/// The same by visiting every combination: what a counting task does.
+pub fn search_count(candidates: &[i64], target: i64, reuse: bool, join: &dyn Join) -> Result<u64, BadInput> {
+    let candidates = checked(candidates)?;
+    count(&candidates, target, reuse, join).map_err(|why| BadInput::new("target", why.to_string()))
 }
 
 fn checked(candidates: &[i64]) -> Result<Vec<u64>, BadInput> {
@@ -222,6 +240,8 @@ struct Search {
     candidates: Vec<u64>,
     /// Where the next greater candidate is, for each.
     next_greater: Vec<usize>,
+    /// For each small sum, the place after the last candidate of that value, or 0.
+    after: Vec<u32>,
     reuse: bool,
     spent: Spent,
 }
@@ -271,9 +291,16 @@ impl Search {
                 at
             };
         }
+        let mut after = vec![0_u32; target.min(MOST_LOOKED_UP) as usize + 1];
+        for (at, value) in candidates.iter().enumerate() {
+            if let Some(place) = after.get_mut(*value as usize) {
+                *place = at as u32 + 1;
+            }
+        }
         Search {
             candidates,
             next_greater,
+            after,
             reuse,
             spent: Spent::default(),
         }
@@ -295,7 +322,10 @@ impl Search {
     /// Whether a single candidate from `start` on is the whole rest.
     #[inline]
     fn completes(&self, start: usize, rest: u64) -> bool {
-        self.candidates[start..].binary_search(&rest).is_ok()
+        match self.after.get(rest as usize) {
+            Some(after) => *after as usize > start,
+            None => self.candidates[start..].binary_search(&rest).is_ok(),
+        }
     }
 
     /// Everything below one place, forked near the root.
@@ -358,10 +388,11 @@ impl Search {
         }];
         while let Some(frame) = stack.last_mut() {
             steps += 1;
-            if steps % REPORT == 0 {
-                let held = found.held();
-                self.spent.add(REPORT, held.0 - told.0, held.1 - told.1)?;
+            let held = found.held();
+            if steps == REPORT || held.1 - told.1 >= REPORT_NUMBERS {
+                self.spent.add(steps, held.0 - told.0, held.1 - told.1)?;
                 told = held;
+                steps = 0;
             }
             match self.candidates.get(frame.next) {
                 Some(&value) if value <= frame.rest / 2 => {
@@ -369,11 +400,19 @@ impl Search {
                     frame.next = self.next_greater[at];
                     let start = self.follower(at);
                     path.push(value);
-                    stack.push(Frame {
-                        start,
-                        next: start,
-                        rest,
-                    });
+                    // Most branches end right here; those need no frame.
+                    if self.candidates.get(start).is_some_and(|least| *least <= rest / 2) {
+                        stack.push(Frame {
+                            start,
+                            next: start,
+                            rest,
+                        });
+                    } else {
+                        if self.completes(start, rest) {
+                            found.found(path, Some(rest));
+                        }
+                        path.pop();
+                    }
                 }
                 _ => {
                     if self.completes(frame.start, frame.rest) {
@@ -387,19 +426,36 @@ impl Search {
             }
         }
         let held = found.held();
-        self.spent.add(steps % REPORT, held.0 - told.0, held.1 - told.1)?;
+        self.spent.add(steps, held.0 - told.0, held.1 - told.1)?;
         Ok(found)
     }
 }
 
-/// How many combinations, by dynamic programming over sums: `None` when the target is too great
-/// for that, `Some(None)` when there are more than 64 bits can count.
-fn count_by_sums(candidates: &[u64], target: i64, reuse: bool) -> Option<Option<u64>> {
+/// What counting over sums gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum BySums {
+    Exactly(u64),
+    Beyond64Bits,
+    /// The target is too great for a table of all sums below it.
+    TooDear,
+}
+
+impl BySums {
+    fn exactly(self) -> Option<u64> {
+        match self {
+            BySums::Exactly(count) => Some(count),
+            BySums::Beyond64Bits | BySums::TooDear => None,
+        }
+    }
+}
+
+/// How many combinations, by dynamic programming over sums.
+fn count_by_sums(candidates: &[u64], target: i64, reuse: bool) -> BySums {
     let Ok(target) = u64::try_from(target) else {
-        return Some(Some(0));
+        return BySums::Exactly(0);
     };
     if target > MOST_SUMS {
-        return None;
+        return BySums::TooDear;
     }
     let target = target as usize;
     let mut candidates: Vec<usize> = candidates
@@ -409,7 +465,7 @@ fn count_by_sums(candidates: &[u64], target: i64, reuse: bool) -> Option<Option<
         .collect();
     candidates.sort_unstable();
     if candidates.len() as u64 * target as u64 > MOST_ADDITIONS {
-        return None;
+        return BySums::TooDear;
     }
     // ways[s]: combinations of the kinds so far that add up to s. Only additions, so a sum that
     // has outgrown 128 bits stays at the top and is told apart at the end.
@@ -431,7 +487,7 @@ fn count_by_sums(candidates: &[u64], target: i64, reuse: bool) -> Option<Option<
             }
         }
     }
-    Some(u64::try_from(ways[target]).ok())
+    u64::try_from(ways[target]).map_or(BySums::Beyond64Bits, BySums::Exactly)
 }
 
 /// The catalogue's entry.
@@ -461,7 +517,7 @@ static ABOUT: About = About {
             meaning: "the sum",
             unit: "",
             domain: Domain::Integer { min: 0, max: 1_000_000 },
-            default: "60",
+            default: "90",
         },
         Parameter {
             name: "reuse",
@@ -491,7 +547,7 @@ static ABOUT: About = About {
     input_example: r#"{"candidates":[2,3,6,7],"target":7,"reuse":true}"#,
     output_example: r#"{"combinations":[[2,2,3],[7]]}"#,
     notes: "With \"count_only\":true the answer is {\"count\":n}. Target 0 has one combination, the empty one; a negative target has none. \
-            Candidates below 1 are refused. Limits: 1000000 combinations and 20000000 numbers listed, 1000000 numbers in one combination, \
+            Candidates below 1 are refused. Limits: 1000000 combinations and 10000000 numbers listed, 1000000 numbers in one combination, \
             2000000000 search steps; beyond them the case is refused.",
 };
 
@@ -532,7 +588,7 @@ impl Workload for CombinationSum {
                 .map(|_| 2 + random.below(largest - 1))
                 .collect();
             let most = if count_only { MOST_A_TASK } else { LIMITS.combinations };
-            let count = count_by_sums(&candidates, target, reuse).flatten();
+            let count = count_by_sums(&candidates, target, reuse).exactly();
             match count {
                 Some(count) if count <= most => {}
                 _ => {
@@ -565,7 +621,8 @@ impl Workload for CombinationSum {
             let count = count_combinations(&candidates, target, reuse, join)?;
             return Ok(json!({ "count": count }));
         }
-        let found = combinations(&candidates, target, reuse, join)?;
+        let found = listed(&candidates, target, reuse, join)?;
+        let found: Vec<Value> = found.iter().map(Value::from).collect();
         Ok(json!({ "combinations": found }))
     }
 }
@@ -618,7 +675,7 @@ impl Prepared for Sums {
     fn verify(&self, task: u64, answer: &Answer) -> Result<(), Mismatch> {
         let candidates = self.input(task);
         let refuse = |message| Err(Mismatch { task, message });
-        let expected = count_by_sums(candidates, self.target, self.reuse).flatten();
+        let expected = count_by_sums(candidates, self.target, self.reuse).exactly();
         if answer.words.first().copied() != expected {
             return refuse(match expected {
                 Some(count) => format!("{} but adding up over sums gives {count}", answer.text),
@@ -754,7 +811,7 @@ mod tests {
         );
         let refused = answer("[1,2]", 20_000, true, "").unwrap_err();
         assert!(
-            refused.starts_with("target: the combinations are more than 1000000 or hold more than 20000000 numbers"),
+            refused.starts_with("target: the combinations are more than 1000000 or hold more than 10000000 numbers"),
             "{refused}"
         );
         let refused = answer(&all, 5000, true, r#","count_only":true"#).unwrap_err();
@@ -779,7 +836,7 @@ mod tests {
         let all: Vec<u64> = (1..=30).collect();
         for reuse in [true, false] {
             let counted = count(&all, 45, reuse, &OnThreads(2)).unwrap();
-            assert_eq!(count_by_sums(&all, 45, reuse), Some(Some(counted)));
+            assert_eq!(count_by_sums(&all, 45, reuse), BySums::Exactly(counted));
         }
     }
 
@@ -819,7 +876,7 @@ mod tests {
             let found = combinations(&candidates, target, reuse, &Sequential).unwrap();
             let positive: Vec<u64> = candidates.iter().map(|value| *value as u64).collect();
             prop_assert_eq!(&found, &by_multiplicity(&positive, target, reuse));
-            prop_assert_eq!(count_by_sums(&positive, target, reuse), Some(Some(found.len() as u64)));
+            prop_assert_eq!(count_by_sums(&positive, target, reuse), BySums::Exactly(found.len() as u64));
             prop_assert_eq!(count(&positive, target, reuse, &Sequential), Ok(found.len() as u64));
             prop_assert!(found.windows(2).all(|pair| pair[0] < pair[1]));
         }

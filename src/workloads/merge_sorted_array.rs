@@ -101,8 +101,8 @@ fn merge_from_both_ends(mut a: &[i64], mut b: &[i64], mut out: &mut [i64]) {
             p -= usize::from(from_a);
             q -= usize::from(!from_a);
         }
-        a = &a[i..p + 1];
-        b = &b[j..q + 1];
+        a = &a[i..=p];
+        b = &b[j..=q];
         out = middle;
     }
 }

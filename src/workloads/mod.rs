@@ -16,7 +16,7 @@ mod merge_sorted_array;
 mod params;
 mod random;
 
-pub use combination_sum::{CombinationSum, combinations, count_combinations};
+pub use combination_sum::{CombinationSum, combinations, count_combinations, search_count};
 pub use join::{Join, Sequential, for_each_piece};
 pub use json::nearest;
 pub use lowest_common_ancestor::{

@@ -38,6 +38,11 @@ impl Tree {
         self.values.is_empty()
     }
 
+    /// Left and right child of a node; nodes are numbered in level order.
+    pub fn children_of(&self, node: u32) -> [Option<u32>; 2] {
+        self.children[node as usize].map(|child| (child != NONE).then_some(child))
+    }
+
     fn with_capacity(nodes: usize) -> Tree {
         Tree {
             values: Vec::with_capacity(nodes),

@@ -6,16 +6,18 @@
 //! of two numbers a bucket is larger than the input and every access to it misses the cache:
 //!
 //! 1. One pass finds the ends of the range.
-//! 2. One pass sets a *bit* for each bucket that holds a value. The largest gap is a run of empty
-//!    buckets, and the run's length tells the gap up to less than two bucket widths.
-//! 3. One pass keeps least and greatest value, but only of buckets beside a longest run or one
-//!    shorter by one; the others can't win.
+//! 2. One pass sets a *bit* for each bucket of four mean gaps that holds a value. The largest gap
+//!    is a run of empty buckets, and the run's length tells the gap up to two bucket widths.
+//!    Random values almost always have a gap three times as wide as such a bucket.
+//! 3. One pass keeps least and greatest value, but only of the few buckets beside a longest run or
+//!    one shorter by one; the others can't win.
 //!
-//! Step 2 starts with buckets of four mean gaps: random values almost always have a gap of three
-//! of those. If there is none (evenly spread values), it is repeated with buckets of a third of
-//! the pigeonhole bound, for which two empty buckets in a row are certain. So time is linear and
-//! the bits take at most six a value. All differences are taken in wrapping 64-bit arithmetic,
-//! which is exact for any two `i64`.
+//! Evenly spread values have no such runs, or too many. Then the values are first parted into
+//! ranges whose tables of least and greatest fit the cache, and each range is done by the book
+//! (`parted.rs`). Either way time is linear. All differences are taken in wrapping 64-bit
+//! arithmetic, which is exact for any two `i64`.
+
+mod parted;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -39,24 +41,28 @@ pub fn maximum_gap(nums: &[i64], join: &dyn Join) -> u64 {
     if range == 0 {
         return 0;
     }
+    let count = nums.len() as u64;
     // The largest gap is at least this: the pigeonhole bound.
-    let bound = range.div_ceil(nums.len() as u64 - 1);
-    for width in [bound.saturating_mul(4), (bound / 3).max(1)] {
-        let grid = Grid::new(low, range, width);
-        let bits = occupied(nums, grid, pieces, join);
-        let longest = Runs::over(&bits, grid.cells).map(|run| run.length).max().unwrap_or(0);
-        if grid.shift == 0 {
-            // A bucket is a value: the longest run of absent ones, and the step onto the next.
-            return longest as u64 + 1;
-        }
-        // With `longest` empty buckets between them, two neighbours are more than `longest`
-        // widths apart; with two fewer, less than that. With a longest run below two, a gap
-        // without an empty bucket (less than two widths) might still be the largest.
-        if longest >= 2 {
-            return exact(nums, grid, &bits, longest, pieces, join);
-        }
+    let bound = range.div_ceil(count - 1);
+    // Values that lie close get a bit each.
+    let width = if range / 4 <= count { 1 } else { bound.saturating_mul(4) };
+    let grid = Grid::new(low, range, width);
+    let bits = occupied(nums, grid, pieces, join);
+    let longest = Runs::over(&bits, grid.cells).map(|run| run.length).max().unwrap_or(0);
+    if grid.shift == 0 {
+        // A bucket is a value: the longest run of absent ones, and the step onto the next.
+        return longest as u64 + 1;
     }
-    unreachable!("a gap of three bucket widths spans two whole buckets")
+    // With `longest` empty buckets between them, two neighbours are more than `longest` widths
+    // apart; with two fewer, less than that. With a longest run below two, a gap without an empty
+    // bucket (less than two widths) might still be the largest.
+    if longest >= 2
+        && let Some(marks) = contenders(nums.len(), grid, &bits, longest)
+    {
+        return exact(nums, grid, &bits, longest, marks, pieces, join);
+    }
+    drop(bits);
+    parted::gap(nums, Grid::new(low, range, bound), pieces, join)
 }
 
 /// How far `high` is above `low`: exact for any two `i64`.
@@ -178,15 +184,36 @@ impl Iterator for Runs<'_> {
     }
 }
 
-/// The largest gap among the runs that can win: those of `longest` or one less.
-fn exact(nums: &[i64], grid: Grid, bits: &[u64], longest: usize, pieces: usize, join: &dyn Join) -> u64 {
-    let contenders = || Runs::over(bits, grid.cells).filter(|run| run.length + 1 >= longest);
+/// Marks the buckets on either side of the runs that can win: those of `longest` or one less.
+/// `None` when they are so many that most values would have to be looked at one by one.
+fn contenders(values: usize, grid: Grid, bits: &[u64], longest: usize) -> Option<Vec<u64>> {
+    let most = 64 + values / 64;
     let mut marks = vec![0_u64; bits.len()];
-    for run in contenders() {
+    for (number, run) in winning(grid, bits, longest).enumerate() {
+        if number >= most {
+            return None;
+        }
         for side in [run.start - 1, run.start + run.length] {
             marks[side / 64] |= 1 << (side % 64);
         }
     }
+    Some(marks)
+}
+
+fn winning(grid: Grid, bits: &[u64], longest: usize) -> impl Iterator<Item = Run> {
+    Runs::over(bits, grid.cells).filter(move |run| run.length + 1 >= longest)
+}
+
+/// The largest gap among the runs that can win.
+fn exact(
+    nums: &[i64],
+    grid: Grid,
+    bits: &[u64],
+    longest: usize,
+    marks: Vec<u64>,
+    pieces: usize,
+    join: &dyn Join,
+) -> u64 {
     let sides = Sides::of(marks);
     // One piece alone needs no read-modify-write, which costs ten times a plain store.
     if pieces <= 1 {
@@ -196,7 +223,7 @@ fn exact(nums: &[i64], grid: Grid, bits: &[u64], longest: usize, pieces: usize, 
             sides.note::<true>(&nums[piece], grid);
         });
     }
-    contenders()
+    winning(grid, bits, longest)
         .map(|run| sides.least(run.start + run.length) - sides.greatest(run.start - 1))
         .max()
         .unwrap_or(0)
@@ -303,11 +330,12 @@ static ABOUT: About = About {
         },
     ],
     shared: "the inputs, read only",
-    per_thread: "a bit map of the buckets; the pieces of a forked task share one small table of minima and maxima, updated atomically",
+    per_thread: "a bit map of the buckets, or a table of least and greatest values; the pieces of a forked task share one small table, updated atomically",
     checked: "every answer against a sort and a scan of the same input",
     input_example: r#"{"nums":[3,6,9,1]}"#,
     output_example: r#"{"gap":3}"#,
-    notes: "Linear time: three passes over the input, at most six. Bits: up to 6 a value; exact for any 64-bit values (the gap is up to 2^64-1). \
+    notes: "Linear time: three passes over the input, or four and a copy of it when it is spread evenly. \
+            Exact for any 64-bit values: the gap is up to 2^64-1. \
             Fewer than two values have the gap 0.",
 };
 
@@ -320,10 +348,12 @@ impl Workload for MaximumGap {
         let elements = params.integer("elements") as u64;
         let inputs = params.integer("inputs") as u64;
         let workers = workers.max(1) as u64;
-        // Six bits a value for each piece of a forked task, as many for the marks, half of that
-        // for their counts; and at worst a pair of numbers at either side of every gap.
-        let bits = elements * 6 / 8 + 16;
-        let task = bits * workers + bits + bits / 2 + 16 * (elements + 2) + 1024;
+        // At most four bits a value for each piece of a forked task, as many for the marks, half
+        // of that for their counts; few sides. Or the parted values and a table for each piece.
+        let bits = elements / 2 + 64;
+        let by_bits = bits * workers + bits + bits / 2 + 32 * (elements / 64 + 64);
+        let parted = elements * 8 + workers * parted::table_bytes(elements);
+        let task = by_bits.max(parted) + 1024;
         inputs * (elements * 8 + 64) + workers * task
     }
 
@@ -459,7 +489,20 @@ mod tests {
     }
 
     #[test]
-    fn an_exactly_even_spread_takes_the_second_round() {
+    fn an_even_spread_and_even_clusters_are_parted() {
+        for (elements, step) in [(1000, 64), (200_000, 1000)] {
+            let nums = generate(elements, "even", Random::new(4, 0));
+            let clusters: Vec<i64> = nums.iter().map(|x| x / step / 16 * step * 16 + x % 7).collect();
+            for nums in [nums, clusters] {
+                let expected = by_sorting(&nums);
+                assert_eq!(maximum_gap(&nums, &Sequential), expected);
+                assert_eq!(maximum_gap(&nums, &OnThreads(2)), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn an_exactly_even_spread_has_its_step_as_gap() {
         for step in [1, 2, 3, 7, 1000, 1 << 40] {
             let nums: Vec<i64> = (0..1000).map(|i| i * step).collect();
             check(&nums, step as u64);
@@ -490,6 +533,21 @@ mod tests {
             let nums: Vec<i64> = nums.iter().map(|x| x * scale).collect();
             prop_assert_eq!(maximum_gap(&nums, &Sequential), by_sorting(&nums));
         }
+
+        #[test]
+        fn the_parted_way_agrees_with_sorting(nums in prop::collection::vec(any::<i64>(), 2..400), bits in 0_u32..64) {
+            let nums: Vec<i64> = nums.iter().map(|x| x >> bits).collect();
+            let (low, high) = ends(&nums, 1, &Sequential);
+            let range = distance(low, high);
+            prop_assume!(range > 0);
+            let grid = Grid::new(low, range, range.div_ceil(nums.len() as u64 - 1));
+            prop_assert_eq!(parted::gap(&nums, grid, 1, &Sequential), by_sorting(&nums));
+            prop_assert_eq!(parted::gap(&nums, grid, 3, &OnThreads(3)), by_sorting(&nums));
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
 
         #[test]
         fn it_agrees_with_sorting_when_forked(seed in any::<u64>(), bits in 1_u32..64) {

@@ -1,0 +1,24 @@
+/** Texts by key, in the reader's language. A missing key or a missing translation does not compile. */
+
+import type { Language } from "../url";
+import { en } from "./en";
+import { zh } from "./zh";
+
+export type Key = keyof typeof en;
+export const catalogues: Record<Language, Record<Key, string>> = { en, zh };
+
+export type Values = Record<string, string | number>;
+
+/** The text with its `{places}` filled. */
+export function say(language: Language, key: Key, values: Values = {}): string {
+  return catalogues[language][key].replace(/\{(\w+)\}/g, (place, name: string) => String(values[name] ?? place));
+}
+
+/** The language the browser asks for, of those we speak. */
+export function preferred(wanted: readonly string[]): Language {
+  for (const tag of wanted) {
+    if (tag.toLowerCase().startsWith("zh")) return "zh";
+    if (tag.toLowerCase().startsWith("en")) return "en";
+  }
+  return "en";
+}
