@@ -7,7 +7,7 @@ STAMP := dashboard/node_modules/.package-lock.json
 DASHBOARD_SOURCES := $(shell find dashboard -path dashboard/node_modules -prune -o -path dashboard/dist -prune -o -type f -print 2>/dev/null)
 BINARY := $(or $(CARGO_TARGET_DIR),target)/release/threadscape
 
-.PHONY: help run build dashboard test test-rust test-loom test-dashboard test-browser lint bench clean need-node need-browser
+.PHONY: help run build dashboard test test-rust test-dashboard test-browser lint bench clean need-node need-browser
 
 help: ## what each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 26
@@ -41,15 +41,10 @@ need-browser:
 	    echo "the browser tests need chromium: run 'apt-get install chromium' as root, then 'make test' again" >&2; exit 1; \
 	  fi; }
 
-test: test-dashboard test-rust test-loom test-browser ## every test: Rust, loom models, dashboard units, the page in a browser
+test: test-dashboard test-rust test-browser ## every test: dashboard units, Rust (loom models too), the page in a browser
 
 test-rust: dashboard
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then $(CARGO) nextest run --locked; else $(CARGO) test --locked; fi
-
-# Models of the lock-free protocols, every interleaving within the bound.
-test-loom:
-	RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=$(or $(CARGO_TARGET_DIR),target)/loom LOOM_MAX_PREEMPTIONS=2 \
-	  $(CARGO) test --locked --release --test loom
 
 test-dashboard: $(STAMP)
 	cd dashboard && $(NPM) run check && $(NPM) test
@@ -63,7 +58,7 @@ lint: ## formatting and clippy, warnings are errors
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 
 bench: ## what we promise to cost, against limits and peers, as one table
-	@$(CARGO) bench --locked --benches 2>/dev/null | grep -v -e '^running' -e '^test result' -e '^$$'
+	@$(CARGO) bench --locked --bench reading --bench ledger --bench pools --bench workloads --bench serving
 
 clean:
 	$(CARGO) clean

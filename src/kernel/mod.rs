@@ -3,8 +3,29 @@
 //! Each file has a `read`, which touches the system and takes the `/proc` root as a value, and a
 //! pure `parse`, which cites its source. Meaning is given in `observe`.
 
+pub mod boot_id;
+pub mod calls;
 pub mod clock;
+pub mod comm;
+pub mod elf;
+pub mod file;
+pub mod limits;
+pub mod loadavg;
+pub mod maps;
+pub mod meminfo;
+pub mod mountinfo;
+pub mod pagemap;
+pub mod process_vm;
 pub mod root;
+pub mod schedstat;
+pub mod signals;
+pub mod smaps;
+pub mod stat;
+pub mod statm;
+pub mod status;
+pub mod stop_signals;
 pub mod syscall;
+pub mod task;
+pub mod wchan;
 
 pub use root::ProcRoot;

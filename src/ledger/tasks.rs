@@ -1,25 +1,44 @@
-//! What a worker writes of its work into its own slot. (signatures; being built)
+//! What a worker writes of its work into its own slot.
 //!
 //! All functions speak for the calling thread, claim its slot on first use and cost nanoseconds.
+//! None reads a clock: the caller has the times in hand anyway. Without a ledger they do nothing.
+//! A slot tells one task at a time: a task that begins within another takes its place.
 
+use std::sync::atomic::Ordering;
+
+use super::own::{Place, place};
 use crate::model::Nanos;
 
 /// The calling thread is a worker of this pool (`intern`ed) from now on.
 pub fn joins_pool(pool: u32) {
-    let _ = pool;
+    if let Place::Slot(slot) = place() {
+        slot.joins_pool(pool);
+    }
 }
 
-/// It has taken a task in hand.
+/// It has taken a task in hand. `started` is a point on `CLOCK_MONOTONIC`.
+#[inline]
 pub fn begins(workload: u32, id: u64, started: Nanos) {
-    let _ = (workload, id, started);
+    if let Place::Slot(slot) = place() {
+        slot.begins(workload, id, started.0);
+    }
 }
 
 /// It has finished the task: how long that sat in the queue and in its hands.
+#[inline]
 pub fn ends(queue_wait: Nanos, service: Nanos) {
-    let _ = (queue_wait, service);
+    match place() {
+        Place::Slot(slot) => slot.ends(queue_wait.0, service.0),
+        Place::Shared(header) => {
+            header.overflow_done.fetch_add(1, Ordering::Relaxed);
+        }
+        Place::Nowhere => {}
+    }
 }
 
 /// It goes to sleep for want of work, or has woken.
 pub fn parks(parked: bool) {
-    let _ = parked;
+    if let Place::Slot(slot) = place() {
+        slot.parks(parked);
+    }
 }

@@ -28,6 +28,8 @@ pub enum Unknown {
     NoLedger,
     /// The ledger had no free slot for this thread, or its slot could not be read.
     NoSlot,
+    /// The ledger knows the thread, but it works for no pool.
+    NoPool,
     /// A zombie has given its memory and clocks back.
     Zombie,
     /// The thread is not blocked, so it waits for nothing.
@@ -55,7 +57,7 @@ pub struct Need {
 }
 
 impl Unknown {
-    pub const ALL: [Unknown; 15] = [
+    pub const ALL: [Unknown; 16] = [
         Unknown::PtraceDenied,
         Unknown::Denied,
         Unknown::Gone,
@@ -67,6 +69,7 @@ impl Unknown {
         Unknown::KernelThread,
         Unknown::NoLedger,
         Unknown::NoSlot,
+        Unknown::NoPool,
         Unknown::Zombie,
         Unknown::NotWaiting,
         Unknown::NotAsked,
@@ -83,6 +86,7 @@ impl Unknown {
             | Unknown::KernelThread
             | Unknown::NoLedger
             | Unknown::NoSlot
+            | Unknown::NoPool
             | Unknown::Zombie
             | Unknown::NotWaiting
             | Unknown::NotAsked
@@ -104,6 +108,7 @@ impl Unknown {
             Unknown::KernelThread => "kernel_thread",
             Unknown::NoLedger => "no_ledger",
             Unknown::NoSlot => "no_slot",
+            Unknown::NoPool => "no_pool",
             Unknown::Zombie => "zombie",
             Unknown::NotWaiting => "not_waiting",
             Unknown::NotAsked => "not_asked",
@@ -125,6 +130,7 @@ impl Unknown {
             Unknown::KernelThread => "a kernel thread has no user memory",
             Unknown::NoLedger => "the process keeps no ledger of its own",
             Unknown::NoSlot => "the ledger has no readable slot for this thread",
+            Unknown::NoPool => "the thread works for no pool",
             Unknown::Zombie => "it has ended and waits to be reaped",
             Unknown::NotWaiting => "the thread is not waiting",
             Unknown::NotAsked => "read on request only, because it is dear",

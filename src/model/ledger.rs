@@ -60,6 +60,7 @@ pub struct LedgerRow {
 /// One reading of a whole ledger.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LedgerView {
+    /// In tid order, one row a tid.
     pub rows: Vec<LedgerRow>,
     /// Totals of threads that have ended: nothing they did is lost.
     pub ended_threads: u64,
@@ -71,4 +72,8 @@ pub struct LedgerView {
     pub unreadable_slots: u32,
     /// Threads for which there was no slot.
     pub overflow: u64,
+    /// What those did, all together, and what threads did after they had given their slot back.
+    /// With `rows` and `ended_heap` this is the whole process.
+    pub overflow_heap: HeapTally,
+    pub overflow_tasks: u64,
 }

@@ -77,8 +77,8 @@ pub struct Region {
     pub name: Arc<str>,
     /// The thread whose stack or guard this is.
     pub owner: Option<Tid>,
-    /// How the owner was found: the kernel's name (`exact`), a thread's stack pointer in it
-    /// (`stack_pointer`), or its shape (`guess`).
+    /// How the owner was found: the kernel's name or the threads library's control block (`exact`),
+    /// a thread's stack pointer in it (`stack_pointer`), or its shape (`guess`).
     pub found_by: Option<&'static str>,
     pub sizes: Sizes,
 }

@@ -1,10 +1,27 @@
-//! One process, on request. (signatures; being built)
+//! One process, on request: the handle through which outsiders look.
+//!
+//! `snapshot` gives what the sampler made last, or waits for the first one; it also renews the lease
+//! by which a process stays watched. The dear looks (`thread`, `memory`, `capabilities`, the census)
+//! are made by the caller's own thread, so that the grid isn't held up. Every call first asks which
+//! process has the pid *now*: what is known of an earlier one with the same pid is never given.
 
+use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::capabilities;
+use super::memory;
+use super::sampler::{Failed, SHORTEST_INTERVAL, Shared, Watched, nanos};
+use super::threads::{FileBudget, PassError, ProcessReader, resolve};
 use super::{Capability, SamplerCost};
-use crate::model::{Census, MemoryMap, Pid, ProcessKey, Snapshot, Thread, Tid};
+use crate::kernel::clock;
+use crate::model::{Census, MemoryMap, Nanos, Pid, ProcessKey, Snapshot, Thread, Tid};
+
+/// Nobody waits for longer.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// A snapshot may be so much older than its interval before a newer one is waited for: on a busy
+/// machine the sampler is late by as much.
+const SLACK: Duration = Duration::from_millis(500);
 
 /// Why a process or a thread could not be shown.
 #[derive(Debug, thiserror::Error)]
@@ -26,62 +43,239 @@ pub enum InspectError {
 }
 
 /// While it lives its process is sampled at least at the interval it was asked for.
-pub struct Watch(());
+pub struct Watch {
+    shared: Arc<Shared>,
+    key: ProcessKey,
+    guard: u64,
+}
+
+impl Watch {
+    /// The process it keeps watched: still this one when the pid is another's by now.
+    pub fn process(&self) -> ProcessKey {
+        self.key
+    }
+}
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watch").field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let mut state = self.shared.state.lock();
+        if let Some(watched) = state.watched.get_mut(&self.key) {
+            watched.guards.remove(&self.guard);
+            // Whoever looks again within the lease finds it still watched.
+            watched.asked_at = clock::monotonic();
+        }
+    }
+}
 
 /// A close look at one process. Blocking and bounded; clones share everything.
 #[derive(Clone)]
-pub struct Inspector(Arc<()>);
+pub struct Inspector(Arc<Shared>);
+
+impl fmt::Debug for Inspector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inspector").finish_non_exhaustive()
+    }
+}
 
 impl Inspector {
+    pub(super) fn new(shared: Arc<Shared>) -> Inspector {
+        Inspector(shared)
+    }
+
     /// The latest list of all processes; at most one census interval old.
     pub fn census(&self) -> Arc<Census> {
-        let _ = &self.0;
-        unimplemented!()
+        self.take_census(nanos(self.0.settings.census_interval))
     }
 
     /// Reads the list now and waits for it.
     pub fn fresh_census(&self) -> Arc<Census> {
-        unimplemented!()
+        self.take_census(Nanos(0))
+    }
+
+    fn take_census(&self, oldest: Nanos) -> Arc<Census> {
+        self.0
+            .census
+            .lock()
+            .census(oldest, self.0.settings.census_interval, &|pid| self.0.role(pid))
     }
 
     /// The key of the process that has this pid now.
     pub fn resolve(&self, pid: Pid) -> Result<ProcessKey, InspectError> {
-        let _ = pid;
-        unimplemented!()
+        match resolve(&self.0.settings.procfs, pid) {
+            Ok(Some(key)) => Ok(key),
+            Ok(None) | Err(PassError::Ended) => Err(InspectError::NoProcess(pid)),
+            Err(error) => Err(self.named_error(pid, error)),
+        }
+    }
+
+    /// The processes that have exactly this name, in no order.
+    pub fn named(&self, name: &str) -> Vec<Pid> {
+        super::sampler::named(&self.0.settings.procfs, |found| found == name)
     }
 
     /// The latest snapshot. Renews the lease (10 s); a process not yet watched is read at once.
     pub fn snapshot(&self, pid: Pid) -> Result<Arc<Snapshot>, InspectError> {
-        let _ = pid;
-        unimplemented!()
+        let key = self.resolve(pid)?;
+        self.wait_for(key, |snapshot, interval| {
+            // A pass over many threads takes its time: what it gives is fresh when it ends.
+            let ended = Nanos(snapshot.taken_at.0 + snapshot.cost.wall.0);
+            clock::monotonic().saturating_sub(ended) <= nanos(interval + SLACK)
+        })
+    }
+
+    /// The next snapshot that is taken after this moment on `CLOCK_MONOTONIC`; renews the lease.
+    pub fn snapshot_after(&self, pid: Pid, moment: Nanos) -> Result<Arc<Snapshot>, InspectError> {
+        let key = self.resolve(pid)?;
+        self.wait_for(key, |snapshot, _| snapshot.taken_at > moment)
+    }
+
+    fn wait_for(
+        &self,
+        key: ProcessKey,
+        is_wanted: impl Fn(&Snapshot, Duration) -> bool,
+    ) -> Result<Arc<Snapshot>, InspectError> {
+        let shared = &*self.0;
+        let now = clock::monotonic();
+        let mut state = shared.state.lock();
+        if state.stopped {
+            return Err(InspectError::Stopped);
+        }
+        if !state.watched.contains_key(&key) {
+            state.make_room();
+            state.watched.insert(key, Watched::asked(now));
+            shared.work.notify_all();
+        }
+        let mut patience = PATIENCE;
+        let asked = Instant::now();
+        loop {
+            if state.stopped {
+                return Err(InspectError::Stopped);
+            }
+            // It was there a moment ago: the sampler takes a process out when it has ended.
+            let Some(watched) = state.watched.get_mut(&key) else {
+                return Err(InspectError::Ended(key.pid));
+            };
+            watched.asked_at = clock::monotonic();
+            let interval = watched.interval(shared.settings.interval);
+            patience = patience.max(interval + PATIENCE);
+            match &watched.outcome {
+                Some(Ok(snapshot)) if is_wanted(snapshot, interval) => return Ok(Arc::clone(snapshot)),
+                Some(Err(Failed::Denied)) => return Err(InspectError::Denied(key.pid)),
+                Some(Err(Failed::Unreadable(error))) => {
+                    return Err(self.unreadable(key.pid, std::io::Error::new(error.kind(), error.to_string())));
+                }
+                Some(Ok(_)) | None => {}
+            }
+            if shared.published.wait_until(&mut state, asked + patience).timed_out() {
+                return Err(InspectError::Late(key.pid, patience));
+            }
+        }
     }
 
     /// Keeps `pid` watched at `interval` (100 ms at least) for as long as the guard lives.
     pub fn watch(&self, pid: Pid, interval: Duration) -> Result<Watch, InspectError> {
-        let _ = (pid, interval);
-        unimplemented!()
+        let key = self.resolve(pid)?;
+        let interval = interval.max(SHORTEST_INTERVAL);
+        let now = clock::monotonic();
+        let mut state = self.0.state.lock();
+        if state.stopped {
+            return Err(InspectError::Stopped);
+        }
+        let guard = state.next_guard;
+        state.next_guard += 1;
+        if !state.watched.contains_key(&key) {
+            state.make_room();
+        }
+        let watched = state.watched.entry(key).or_insert_with(|| Watched::asked(now));
+        watched.guards.insert(guard, interval);
+        let line = super::sampler::line_after(now, watched.interval(self.0.settings.interval));
+        watched.due = watched.due.min(line);
+        drop(state);
+        self.0.work.notify_all();
+        Ok(Watch {
+            shared: Arc::clone(&self.0),
+            key,
+            guard,
+        })
     }
 
     /// One thread with everything, dear fields too, read now; rates are those of the snapshot given back.
     pub fn thread(&self, pid: Pid, tid: Tid) -> Result<(Arc<Snapshot>, Thread), InspectError> {
-        let _ = (pid, tid);
-        unimplemented!()
+        let snapshot = self.snapshot(pid)?;
+        let no_thread = InspectError::NoThread { pid, tid };
+        let root = &self.0.settings.procfs;
+        let read = || {
+            let companions = (self.0.companions)(root, pid);
+            ProcessReader::open(root, snapshot.process, FileBudget::new(0), companions)?.one(tid)
+        };
+        let mut thread = match read() {
+            Ok(Some(thread)) => thread,
+            Ok(None) => return Err(no_thread),
+            Err(error) => return Err(self.named_error(pid, error)),
+        };
+        let place = snapshot.threads.binary_search_by_key(&tid, Thread::tid);
+        if let Some(row) = place.ok().map(|place| &snapshot.threads[place])
+            && row.key == thread.key
+        {
+            thread.cpu_ratio = row.cpu_ratio;
+            thread.run_delay_ratio = row.run_delay_ratio;
+            thread.heap = row.heap;
+            thread.task = row.task.clone();
+            thread.pool.clone_from(&row.pool);
+            if row.state == crate::model::ThreadState::Parked && thread.state == crate::model::ThreadState::Sleeping {
+                thread.state = row.state;
+            }
+        }
+        // How much of the stack is in memory is in `smaps` only.
+        if let Ok(stack) = &mut thread.stack
+            && let Ok(map) = memory::read(root, pid)
+            && map.process == snapshot.process
+            && let Some((_, _, Ok(measured))) = map.stacks.iter().find(|(owner, _, _)| *owner == tid)
+        {
+            stack.resident_bytes = measured.resident_bytes;
+        }
+        Ok((snapshot, thread))
     }
 
     /// All mappings, classified, read now.
     pub fn memory(&self, pid: Pid) -> Result<MemoryMap, InspectError> {
-        let _ = pid;
-        unimplemented!()
+        let key = self.resolve(pid)?;
+        let map = memory::read(&self.0.settings.procfs, pid)?;
+        // The pid went to another process on the way: what was read is of neither for sure.
+        if map.process != key {
+            return Err(InspectError::Ended(pid));
+        }
+        Ok(map)
     }
 
     /// Each evidence source, tried on `pid` or on ourselves.
     pub fn capabilities(&self, pid: Option<Pid>) -> Vec<Capability> {
-        let _ = pid;
-        unimplemented!()
+        capabilities::probe(&self.0.settings.procfs, pid)
     }
 
     /// What sampling has cost so far.
     pub fn cost(&self) -> SamplerCost {
-        unimplemented!()
+        self.0.state.lock().cost
+    }
+
+    fn named_error(&self, pid: Pid, error: PassError) -> InspectError {
+        match error {
+            PassError::Ended => InspectError::Ended(pid),
+            PassError::Denied => InspectError::Denied(pid),
+            PassError::Unreadable(source) => self.unreadable(pid, source),
+        }
+    }
+
+    fn unreadable(&self, pid: Pid, source: std::io::Error) -> InspectError {
+        InspectError::Unreadable {
+            path: self.0.settings.procfs.process(pid).display().to_string(),
+            source,
+        }
     }
 }

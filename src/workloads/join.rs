@@ -28,7 +28,7 @@ impl dyn Join + '_ {
         let (mut a, mut b) = (Some(a), Some(b));
         let (mut from_a, mut from_b) = (None, None);
         self.both(&mut || from_a = a.take().map(|a| a()), &mut || {
-            from_b = b.take().map(|b| b())
+            from_b = b.take().map(|b| b());
         });
         match (from_a, from_b) {
             (Some(a), Some(b)) => (a, b),

@@ -6,41 +6,27 @@
 //! against an oracle that shares no code with it. [`Workload::solve`] is the door for a single
 //! case given as JSON. Workloads make no threads and read no clock.
 
+mod combination_sum;
+mod digest;
 mod join;
+mod json;
+mod lowest_common_ancestor;
+mod maximum_gap;
+mod merge_sorted_array;
+mod params;
+mod random;
 
+pub use combination_sum::{CombinationSum, combinations, count_combinations, search_count};
 pub use join::{Join, Sequential, for_each_piece};
+pub use json::nearest;
+pub use lowest_common_ancestor::{
+    AncestorIndex, Inlabel, LowestCommonAncestor, Preorder, Tree, answer_all, by_traversal,
+};
+pub use maximum_gap::{MaximumGap, maximum_gap};
+pub use merge_sorted_array::{MergeSortedArray, merge};
+pub use params::{BadInput, Domain, ParamValue, Parameter, Params};
 
 use serde_json::Value;
-
-/// The kind of a parameter and its limits; both ends are allowed values.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Domain {
-    Integer { min: i64, max: i64 },
-    Number { min: f64, max: f64 },
-    Choice(&'static [&'static str]),
-    Flag,
-}
-
-/// The value of a parameter.
-#[derive(Clone, Debug, PartialEq)]
-pub enum ParamValue {
-    Integer(i64),
-    Number(f64),
-    Text(String),
-    Flag(bool),
-}
-
-/// One parameter of a workload, as the catalogue lists it.
-#[derive(Clone, Copy, Debug)]
-pub struct Parameter {
-    pub name: &'static str,
-    pub meaning: &'static str,
-    /// `nodes`, `elements`, or empty.
-    pub unit: &'static str,
-    pub domain: Domain,
-    /// As text, in the form a scenario file would have it.
-    pub default: &'static str,
-}
 
 /// What the catalogue says of a workload.
 #[derive(Debug)]
@@ -62,27 +48,6 @@ pub struct About {
     pub output_example: &'static str,
     /// Time, memory and source.
     pub notes: &'static str,
-}
-
-/// Parameters that were refused. `field` is the parameter's or the JSON field's name.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[error("{field}: {message}")]
-pub struct BadInput {
-    pub field: String,
-    pub message: String,
-}
-
-/// Parameter values by name; what is not given has its default. Unknown names, wrong kinds and
-/// values out of the domain are refused by [`Params::resolve`].
-#[derive(Clone, Debug, PartialEq)]
-pub struct Params(pub(crate) Vec<(&'static str, ParamValue)>);
-
-impl Params {
-    /// Checks what was given against the catalogue and fills in the defaults.
-    pub fn resolve(about: &'static About, given: &[(String, ParamValue)]) -> Result<Params, BadInput> {
-        let _ = (about, given);
-        unimplemented!()
-    }
 }
 
 /// A wrong answer.
@@ -127,9 +92,133 @@ pub trait Prepared: Send + Sync {
 }
 
 /// All workloads, in the order the catalogue lists them.
-pub static CATALOGUE: &[&dyn Workload] = &[];
+pub static CATALOGUE: &[&dyn Workload] = &[&LowestCommonAncestor, &MergeSortedArray, &MaximumGap, &CombinationSum];
 
 /// The workload of this name.
 pub fn find(name: &str) -> Option<&'static dyn Workload> {
     CATALOGUE.iter().copied().find(|workload| workload.about().name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A pool for tests: forks onto real threads, as wide as it says.
+    pub(super) struct OnThreads(pub usize);
+
+    impl Join for OnThreads {
+        fn both(&self, a: &mut (dyn FnMut() + Send), b: &mut (dyn FnMut() + Send)) {
+            std::thread::scope(|scope| {
+                scope.spawn(b);
+                a();
+            });
+        }
+
+        fn width(&self) -> usize {
+            self.0
+        }
+    }
+
+    /// The command line's path, text to text.
+    pub(super) fn solve(workload: &dyn Workload, input: &str) -> Result<String, String> {
+        let input: Value = serde_json::from_str(input).unwrap();
+        let sequential = workload.solve(&input, &Sequential);
+        let forked = workload.solve(&input, &OnThreads(2));
+        assert_eq!(sequential, forked);
+        sequential
+            .map(|answer| answer.to_string())
+            .map_err(|bad| bad.to_string())
+    }
+
+    fn defaults(workload: &dyn Workload) -> Params {
+        Params::resolve(workload.about(), &[]).unwrap()
+    }
+
+    #[test]
+    fn names_are_unique_and_found() {
+        for workload in CATALOGUE {
+            let name = workload.about().name;
+            assert!(std::ptr::eq(find(name).unwrap().about(), workload.about()), "{name}");
+        }
+        assert!(find("maximum_gab").is_none());
+    }
+
+    #[test]
+    fn every_example_gives_the_answer_it_promises() {
+        for workload in CATALOGUE {
+            let about = workload.about();
+            assert_eq!(
+                solve(*workload, about.input_example).unwrap(),
+                about.output_example,
+                "{}",
+                about.name
+            );
+        }
+    }
+
+    #[test]
+    fn every_default_is_in_its_domain() {
+        for workload in CATALOGUE {
+            let given: Vec<_> = workload
+                .about()
+                .parameters
+                .iter()
+                .map(|parameter| (parameter.name.to_owned(), parameter.default_value()))
+                .collect();
+            assert_eq!(
+                Params::resolve(workload.about(), &given),
+                Ok(defaults(*workload)),
+                "{}",
+                workload.about().name
+            );
+        }
+    }
+
+    #[test]
+    fn tasks_verify_repeat_and_differ_and_forking_changes_nothing() {
+        for workload in CATALOGUE {
+            let name = workload.about().name;
+            let params = defaults(*workload);
+            let prepared = workload.prepare(&params, 42).unwrap();
+            let again = workload.prepare(&params, 42).unwrap();
+            let other = workload.prepare(&params, 43).unwrap();
+            let mut answers = Vec::new();
+            for task in 0..4 {
+                let answer = prepared.run(task, &Sequential);
+                assert_eq!(prepared.verify(task, &answer), Ok(()), "{name}");
+                assert_eq!(prepared.run(task, &OnThreads(2)), answer, "{name} forked");
+                assert_eq!(again.run(task, &Sequential), answer, "{name} with the same seed");
+                answers.push(answer);
+            }
+            assert!(
+                answers.iter().any(|answer| *answer != answers[0]),
+                "{name}: all tasks are alike"
+            );
+            assert!(
+                (0..4).any(|task| other.run(task, &Sequential) != answers[task as usize]),
+                "{name}: the seed changes nothing"
+            );
+        }
+    }
+
+    #[test]
+    fn a_wrong_answer_is_told() {
+        for workload in CATALOGUE {
+            let prepared = workload.prepare(&defaults(*workload), 1).unwrap();
+            let mut answer = prepared.run(3, &Sequential);
+            *answer.words.last_mut().unwrap() ^= 1;
+            let mismatch = prepared.verify(3, &answer).unwrap_err();
+            assert_eq!(mismatch.task, 3);
+            assert!(!mismatch.message.is_empty(), "{}", workload.about().name);
+        }
+    }
+
+    #[test]
+    fn the_largest_task_number_is_a_task_too() {
+        for workload in CATALOGUE {
+            let prepared = workload.prepare(&defaults(*workload), 1).unwrap();
+            let answer = prepared.run(u64::MAX, &Sequential);
+            assert_eq!(prepared.verify(u64::MAX, &answer), Ok(()));
+        }
+    }
 }

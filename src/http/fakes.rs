@@ -1,0 +1,455 @@
+//! A small machine that tests of this room look at: two processes, known in full.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime};
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::looks::{Guard, Looks, Past};
+use super::site::{Site, monotonic_now};
+use super::{Live, Settings, Token};
+use crate::history::{Columns, HistoryError, Query};
+use crate::model::*;
+use crate::observe::{Capability, InspectError, SamplerCost};
+use crate::scenario::{Remote, RunError, Runs, ScenarioFile, StartRun, ValidationProblem};
+
+pub const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+pub const OTHER: Pid = Pid(4712);
+pub const FOREIGN: Pid = Pid(13);
+pub const PORT: u16 = 7717;
+
+fn key(pid: Pid) -> ProcessKey {
+    ProcessKey { pid, start: Ticks(100) }
+}
+
+pub fn thread(process: ProcessKey, tid: u32) -> Thread {
+    let known = u64::from(tid % 97);
+    Thread {
+        key: ThreadKey {
+            process,
+            tid: Tid(tid),
+            start: Ticks(100 + u64::from(tid)),
+        },
+        name: format!("worker-{tid}").into(),
+        name_bytes: None,
+        state: ThreadState::ALL[tid as usize % 3],
+        state_letter: b'S',
+        cpu_ratio: Ok(f64::from(tid % 13) / 13.0),
+        user_time: Ok(Ticks(known)),
+        system_time: Ok(Ticks(known / 2)),
+        on_cpu: Ok(Nanos(known * 1_000_000)),
+        run_delay: Ok(Nanos(known * 1000)),
+        run_delay_ratio: Ok(0.25),
+        timeslices: Ok(known),
+        voluntary_switches: Ok(known),
+        involuntary_switches: Ok(known),
+        minor_faults: Ok(known),
+        major_faults: Ok(0),
+        last_cpu: Ok(tid % 2),
+        nice: Ok(-1),
+        policy: Ok("normal"),
+        rt_priority: Ok(0),
+        allowed_cpus: Ok("0-1".into()),
+        wait: Ok(Wait {
+            kind: WaitKind::Futex,
+            syscall: Some("futex"),
+            address: Some(0xdead_beef),
+            kernel_function: Err(Unknown::Denied),
+            lock: None,
+            owner: None,
+        }),
+        stack: Ok(StackUse {
+            start: 0x7000_0000,
+            end: 0x7020_0000,
+            reserved_bytes: 0x20_0000,
+            resident_bytes: Err(Unknown::NotAsked),
+            used_bytes: Ok(known * 16),
+            guard_bytes: Some(4096),
+        }),
+        heap: Err(Unknown::NoLedger),
+        task: Err(Unknown::NoLedger),
+        pool: tid.is_multiple_of(2).then(|| "even".into()),
+    }
+}
+
+/// Of `OTHER`, with so many threads.
+pub fn snapshot(threads: usize) -> Arc<Snapshot> {
+    let process = key(OTHER);
+    let threads: Vec<Thread> = (0..threads as u32).map(|n| thread(process, OTHER.0 + n)).collect();
+    Arc::new(Snapshot {
+        process,
+        role: Role::Other,
+        name: "workhorse".into(),
+        sequence: 7,
+        taken_at: monotonic_now(),
+        wall_clock: SystemTime::now(),
+        interval: Ok(Nanos(1_000_000_000)),
+        counts: StateCounts::of(&threads),
+        peak: threads.len() as u32,
+        watched_since: Nanos(0),
+        started_total: threads.len() as u64 + 2,
+        started_exact: false,
+        ended_total: 2,
+        truncated: false,
+        ledger: Err(Unknown::NoLedger),
+        cpu_ratio: Ok(1.5),
+        rss_bytes: Ok(123_456),
+        cost: SelfCost::default(),
+        threads,
+    })
+}
+
+pub fn census() -> Arc<Census> {
+    let process = |pid: Pid, name: &str, role| Process {
+        key: key(pid),
+        parent: Pid(1),
+        name: name.into(),
+        exe: Ok("/usr/bin/x".into()),
+        user: Ok("root".into()),
+        role,
+        state: "sleeping",
+        threads: Ok(3),
+        cpu_ratio: Ok(0.5),
+        rss_bytes: Ok(1000),
+    };
+    Arc::new(Census {
+        taken_at: monotonic_now(),
+        machine: Machine {
+            boot_id: "boot".into(),
+            hostname: "host".into(),
+            kernel: "6.1".into(),
+            cpus: 2,
+            memory_bytes: 1 << 32,
+            available_bytes: Ok(1 << 31),
+            cpu_ratio: Ok(0.5),
+            load_average: Ok([1.0, 0.5, 0.25]),
+        },
+        processes: vec![
+            process(Pid(std::process::id()), "threadscape", Role::Daemon),
+            process(OTHER, "workhorse", Role::Other),
+        ],
+        hidden: Err(Unknown::Denied),
+    })
+}
+
+pub fn memory() -> MemoryMap {
+    let kinds = [
+        RegionKind::Heap,
+        RegionKind::Code,
+        RegionKind::Globals,
+        RegionKind::MappedFile,
+        RegionKind::SharedMemory,
+        RegionKind::Kernel,
+        RegionKind::Stack,
+        RegionKind::Guard,
+        RegionKind::Other,
+    ];
+    let regions: Vec<Region> = kinds
+        .into_iter()
+        .enumerate()
+        .map(|(n, kind)| Region {
+            start: n as u64 * 0x1000,
+            end: (n as u64 + 1) * 0x1000,
+            kind,
+            permissions: *b"rw-p",
+            name: "".into(),
+            owner: (kind == RegionKind::Stack).then_some(Tid(OTHER.0)),
+            found_by: (kind == RegionKind::Stack).then_some("stack_pointer"),
+            sizes: Sizes {
+                virtual_bytes: 4096,
+                resident_bytes: 1 << n,
+                proportional_bytes: 1,
+                private_bytes: 1,
+            },
+        })
+        .collect();
+    MemoryMap {
+        process: key(OTHER),
+        taken_at: monotonic_now(),
+        regions,
+        stacks: vec![(Tid(OTHER.0), "worker".into(), Err(Unknown::NoStackFound))],
+        totals: MemoryTotals {
+            rollup: Err(Unknown::PtraceDenied),
+            statm_virtual_bytes: 9 * 4096,
+            statm_resident_bytes: 511,
+        },
+        resident_known: Ok(()),
+    }
+}
+
+pub fn spread() -> Spread {
+    Spread {
+        count: 3,
+        mean: Nanos(1000),
+        p50: Nanos(900),
+        p90: Nanos(2000),
+        p99: Nanos(3000),
+        max: Nanos(4000),
+    }
+}
+
+pub fn pool() -> PoolStatus {
+    PoolStatus {
+        name: "even".into(),
+        kind: "stealing",
+        size: 2,
+        active: 1,
+        queue_depth: 5,
+        queue_capacity: 10,
+        policy: QueuePolicy::Block,
+        submitted: 9,
+        done: 3,
+        panicked: 0,
+        rejected: 0,
+        abandoned: 0,
+        queue_wait: spread(),
+        service: spread(),
+        workers: vec![WorkerStatus {
+            tid: Tid(5),
+            name: "ts-even-0".into(),
+            done: 3,
+            stolen: 1,
+            parked: false,
+            task: Some("maximum_gap".into()),
+        }],
+    }
+}
+
+pub fn run(id: &str) -> RunStatus {
+    RunStatus {
+        id: RunId(id.into()),
+        scenario: "quick".into(),
+        phase: RunPhase::Running,
+        started_at: SystemTime::now(),
+        ended_at: None,
+        elapsed: Nanos(1_500_000_000),
+        planned: Some(Nanos(10_000_000_000)),
+        seed: 42,
+        rate_factor: 1.0,
+        loads: vec![LoadProgress {
+            name: "gaps".into(),
+            workload: "maximum_gap".into(),
+            pool: "even".into(),
+            executor: "open",
+            arrived: 10,
+            done: 9,
+            shed: 0,
+            late: 0,
+            cancelled: 0,
+            panicked: 0,
+            outstanding: 1,
+            verified: 9,
+            wrong: 0,
+            target: 5.0,
+            throughput: f64::NAN,
+            lag: spread(),
+            queue: spread(),
+            service: spread(),
+            response: spread(),
+        }],
+        verdict: None,
+        messages: vec!["fine".into()],
+    }
+}
+
+/// Knows `OTHER` in full; `FOREIGN` is denied; a look at pid 99 takes long.
+#[derive(Default)]
+pub struct Small {
+    pub snapshot: Mutex<Option<Arc<Snapshot>>>,
+    pub watching: Arc<AtomicUsize>,
+}
+
+struct Watching(Arc<AtomicUsize>);
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Looks for Small {
+    fn census(&self) -> Arc<Census> {
+        census()
+    }
+
+    fn fresh_census(&self) -> Arc<Census> {
+        census()
+    }
+
+    fn resolve(&self, pid: Pid) -> Result<ProcessKey, InspectError> {
+        match pid {
+            FOREIGN => Err(InspectError::Denied(pid)),
+            _ if pid == OTHER || pid.0 == std::process::id() => Ok(key(pid)),
+            _ => Err(InspectError::NoProcess(pid)),
+        }
+    }
+
+    fn snapshot(&self, pid: Pid) -> Result<Arc<Snapshot>, InspectError> {
+        if pid == Pid(99) {
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        self.resolve(pid)?;
+        Ok(self.snapshot.lock().get_or_insert_with(|| snapshot(3)).clone())
+    }
+
+    fn watch(&self, pid: Pid, _: Duration) -> Result<Guard, InspectError> {
+        self.resolve(pid)?;
+        self.watching.fetch_add(1, Ordering::SeqCst);
+        Ok(Box::new(Watching(self.watching.clone())))
+    }
+
+    fn thread(&self, pid: Pid, tid: Tid) -> Result<(Arc<Snapshot>, Thread), InspectError> {
+        let snapshot = self.snapshot(pid)?;
+        let found = snapshot.threads.iter().find(|thread| thread.key.tid == tid).cloned();
+        found
+            .map(|thread| (snapshot, thread))
+            .ok_or(InspectError::NoThread { pid, tid })
+    }
+
+    fn memory(&self, pid: Pid) -> Result<MemoryMap, InspectError> {
+        self.resolve(pid)?;
+        Ok(memory())
+    }
+
+    fn capabilities(&self, _: Option<Pid>) -> Vec<Capability> {
+        vec![Capability {
+            source: "smaps",
+            gives: "resident memory",
+            unknown: Some(Unknown::PtraceDenied),
+        }]
+    }
+
+    fn cost(&self) -> SamplerCost {
+        SamplerCost {
+            snapshots: 7,
+            cpu: Nanos(1_000_000),
+            ..SamplerCost::default()
+        }
+    }
+}
+
+impl Past for Small {
+    fn query(&self, query: &Query) -> Result<Columns, HistoryError> {
+        if query.thread == Some(Tid(OTHER.0 + 1)) {
+            return Err(HistoryError::Nothing);
+        }
+        Ok(Columns {
+            times: vec![query.from, query.to],
+            step: query.step,
+            series: query
+                .series
+                .iter()
+                .map(|series| (*series, vec![None, Some(0.5)]))
+                .collect(),
+            unknown: Vec::new(),
+        })
+    }
+
+    fn sparklines(&self, _: ProcessKey, threads: &[Tid], points: usize) -> Vec<Vec<Evidence<f32>>> {
+        threads
+            .iter()
+            .map(|_| {
+                (0..points)
+                    .map(|n| if n == 0 { Err(Unknown::SeenOnce) } else { Ok(0.5) })
+                    .collect()
+            })
+            .collect()
+    }
+
+    fn memory_bytes(&self) -> usize {
+        1000
+    }
+}
+
+impl Runs for Small {
+    fn start(&self, what: StartRun, _: Option<u64>) -> Result<RunStatus, RunError> {
+        match what {
+            StartRun::Named(name) if name == "quick" => Ok(run("r2")),
+            StartRun::Named(name) => Err(RunError::UnknownScenario {
+                name,
+                nearest: Some("quick".into()),
+            }),
+            StartRun::Inline(text) => match self.validate(&text) {
+                problems if problems.is_empty() => Ok(run("r2")),
+                problems => Err(RunError::Invalid(problems)),
+            },
+        }
+    }
+
+    fn list(&self) -> Vec<RunStatus> {
+        vec![run("r1")]
+    }
+
+    fn get(&self, id: &str) -> Result<RunStatus, RunError> {
+        (id == "r1")
+            .then(|| run("r1"))
+            .ok_or_else(|| RunError::UnknownRun(id.into()))
+    }
+
+    fn set_rate(&self, id: &str, factor: f64) -> Result<RunStatus, RunError> {
+        let mut run = self.get(id)?;
+        run.rate_factor = factor;
+        Ok(run)
+    }
+
+    fn stop(&self, id: &str) -> Result<RunStatus, RunError> {
+        self.get(id)
+    }
+
+    fn report(&self, id: &str) -> Result<Arc<str>, RunError> {
+        self.get(id)?;
+        Ok(r#"{"version":1,"scenario":"quick","verdict":"pass","loads":[{"name":"gaps","done":9}]}"#.into())
+    }
+
+    fn pools(&self) -> Vec<PoolStatus> {
+        vec![pool()]
+    }
+
+    fn scenarios(&self) -> Vec<ScenarioFile> {
+        vec![ScenarioFile {
+            name: "quick".into(),
+            description: "ten seconds".into(),
+            seconds: Some(10.0),
+            text: "[run]".into(),
+            problems: self.validate("bad"),
+        }]
+    }
+
+    fn validate(&self, text: &str) -> Vec<ValidationProblem> {
+        if text != "bad" {
+            return Vec::new();
+        }
+        vec![ValidationProblem {
+            line: 1,
+            column: 2,
+            field: "run".into(),
+            message: "no".into(),
+            suggestion: None,
+        }]
+    }
+
+    fn problems(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn workbench_pid(&self) -> Option<Pid> {
+        None
+    }
+}
+
+/// A site on this machine, and the way to stop it.
+pub fn site(settings: Settings) -> (Arc<Site>, Arc<Small>, watch::Sender<bool>) {
+    let machine = Arc::new(Small::default());
+    let (stop, stopping) = watch::channel(false);
+    let site = Site::new(
+        (machine.clone(), machine.clone(), Remote(machine.clone())),
+        Live::new(),
+        Token::of_test(TOKEN),
+        settings,
+        PORT,
+        stopping,
+    );
+    (Arc::new(site), machine, stop)
+}

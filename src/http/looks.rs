@@ -1,0 +1,85 @@
+//! What the routes ask of `observe` and `history`, as traits, so that a test can stand in for a
+//! machine: the handles themselves are the only ones outside tests.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::history::{self, Columns, HistoryError, Query};
+use crate::model::{Census, Evidence, MemoryMap, Pid, ProcessKey, Snapshot, Thread, Tid};
+use crate::observe::{Capability, InspectError, Inspector, SamplerCost};
+
+/// While it lives its process is watched at the interval that was asked for.
+pub type Guard = Box<dyn Any + Send + Sync>;
+
+/// A close look at processes. Blocking and bounded.
+pub trait Looks: Send + Sync {
+    fn census(&self) -> Arc<Census>;
+    fn fresh_census(&self) -> Arc<Census>;
+    fn resolve(&self, pid: Pid) -> Result<ProcessKey, InspectError>;
+    fn snapshot(&self, pid: Pid) -> Result<Arc<Snapshot>, InspectError>;
+    fn watch(&self, pid: Pid, interval: Duration) -> Result<Guard, InspectError>;
+    fn thread(&self, pid: Pid, tid: Tid) -> Result<(Arc<Snapshot>, Thread), InspectError>;
+    fn memory(&self, pid: Pid) -> Result<MemoryMap, InspectError>;
+    fn capabilities(&self, pid: Option<Pid>) -> Vec<Capability>;
+    fn cost(&self) -> SamplerCost;
+}
+
+impl Looks for Inspector {
+    fn census(&self) -> Arc<Census> {
+        Inspector::census(self)
+    }
+
+    fn fresh_census(&self) -> Arc<Census> {
+        Inspector::fresh_census(self)
+    }
+
+    fn resolve(&self, pid: Pid) -> Result<ProcessKey, InspectError> {
+        Inspector::resolve(self, pid)
+    }
+
+    fn snapshot(&self, pid: Pid) -> Result<Arc<Snapshot>, InspectError> {
+        Inspector::snapshot(self, pid)
+    }
+
+    fn watch(&self, pid: Pid, interval: Duration) -> Result<Guard, InspectError> {
+        Ok(Box::new(Inspector::watch(self, pid, interval)?))
+    }
+
+    fn thread(&self, pid: Pid, tid: Tid) -> Result<(Arc<Snapshot>, Thread), InspectError> {
+        Inspector::thread(self, pid, tid)
+    }
+
+    fn memory(&self, pid: Pid) -> Result<MemoryMap, InspectError> {
+        Inspector::memory(self, pid)
+    }
+
+    fn capabilities(&self, pid: Option<Pid>) -> Vec<Capability> {
+        Inspector::capabilities(self, pid)
+    }
+
+    fn cost(&self) -> SamplerCost {
+        Inspector::cost(self)
+    }
+}
+
+/// What is kept over time.
+pub trait Past: Send + Sync {
+    fn query(&self, query: &Query) -> Result<Columns, HistoryError>;
+    fn sparklines(&self, process: ProcessKey, threads: &[Tid], points: usize) -> Vec<Vec<Evidence<f32>>>;
+    fn memory_bytes(&self) -> usize;
+}
+
+impl Past for history::Reader {
+    fn query(&self, query: &Query) -> Result<Columns, HistoryError> {
+        history::Reader::query(self, query)
+    }
+
+    fn sparklines(&self, process: ProcessKey, threads: &[Tid], points: usize) -> Vec<Vec<Evidence<f32>>> {
+        history::Reader::sparklines(self, process, threads, points)
+    }
+
+    fn memory_bytes(&self) -> usize {
+        history::Reader::memory_bytes(self)
+    }
+}

@@ -1,0 +1,1168 @@
+//! The shapes of the API as outsiders see them: `dashboard/src/wire.ts` in Rust.
+//!
+//! The model may change its mind, this file may not. Serialising happens here and nowhere else;
+//! a value that is unknown becomes `null`, and [`Gaps`] keeps the reason: a code in its row, the
+//! most frequent one of all rows in the answer's `unknown`. Floats that are not finite never
+//! leave. Rows borrow from the snapshot: ten thousand of them are not copied to show a hundred.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::model;
+use crate::model::{Evidence, Nanos, ThreadState};
+use crate::scenario;
+use crate::workloads;
+
+/// Field path to the short code of its reason, for one row.
+pub type Codes = BTreeMap<&'static str, &'static str>;
+/// Field path to the reason, for a whole answer.
+pub type Unknowns = BTreeMap<&'static str, Unknown>;
+
+/// Why a field is null.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct Unknown {
+    /// denied, gone, unsupported or not_applicable.
+    reason: &'static str,
+    /// A short stable name of the exact cause.
+    code: &'static str,
+    /// One sentence for a person.
+    why: &'static str,
+    /// What it would take to know.
+    need: Option<&'static str>,
+    /// What to do about it.
+    fix: Option<&'static str>,
+    /// Rows of this answer it is missing in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    threads: Option<u32>,
+}
+
+impl Unknown {
+    pub fn of(unknown: model::Unknown) -> Unknown {
+        let need = unknown.need();
+        Unknown {
+            reason: match unknown.reason() {
+                model::Reason::Denied => "denied",
+                model::Reason::Gone => "gone",
+                model::Reason::Unsupported => "unsupported",
+                model::Reason::NotApplicable => "not_applicable",
+            },
+            code: unknown.code(),
+            why: unknown.why(),
+            need: need.map(|need| need.need),
+            fix: need.map(|need| need.fix),
+            threads: None,
+        }
+    }
+}
+
+/// Collects why fields are null while an answer is made.
+#[derive(Debug, Default)]
+pub struct Gaps {
+    rows: BTreeMap<&'static str, Vec<(model::Unknown, u32)>>,
+    once: Unknowns,
+}
+
+impl Gaps {
+    /// A field that the answer has once.
+    pub fn one<'a, T>(&mut self, path: &'static str, evidence: &'a Evidence<T>) -> Option<&'a T> {
+        match evidence {
+            Ok(value) => Some(value),
+            Err(unknown) => {
+                self.note(path, *unknown);
+                None
+            }
+        }
+    }
+
+    pub fn note(&mut self, path: &'static str, unknown: model::Unknown) {
+        self.once.insert(path, Unknown::of(unknown));
+    }
+
+    /// A share or a rate that the answer has once.
+    pub fn ratio(&mut self, path: &'static str, evidence: Evidence<f64>) -> Option<f64> {
+        self.one(path, &evidence.and_then(finite)).copied()
+    }
+
+    fn count(&mut self, path: &'static str, unknown: model::Unknown) {
+        let reasons = self.rows.entry(path).or_default();
+        match reasons.iter_mut().find(|(known, _)| *known == unknown) {
+            Some((_, count)) => *count += 1,
+            None => reasons.push((unknown, 1)),
+        }
+    }
+
+    /// The most frequent reason of each field; `threads` is how many rows lack it for any reason.
+    pub fn finish(self) -> Unknowns {
+        let mut all = self.once;
+        for (path, reasons) in self.rows {
+            let total = reasons.iter().map(|(_, count)| count).sum();
+            if let Some((unknown, _)) = reasons.into_iter().max_by_key(|(_, count)| *count) {
+                let mut told = Unknown::of(unknown);
+                told.threads = Some(total);
+                all.insert(path, told);
+            }
+        }
+        all
+    }
+}
+
+/// The gaps of one row, counted in the answer's too.
+struct RowGaps<'g> {
+    codes: Codes,
+    all: &'g mut Gaps,
+}
+
+impl RowGaps<'_> {
+    fn take<T: Clone>(&mut self, path: &'static str, evidence: &Evidence<T>) -> Option<T> {
+        self.borrow(path, evidence).cloned()
+    }
+
+    fn borrow<'a, T>(&mut self, path: &'static str, evidence: &'a Evidence<T>) -> Option<&'a T> {
+        match evidence {
+            Ok(value) => Some(value),
+            Err(unknown) => {
+                self.codes.insert(path, unknown.code());
+                self.all.count(path, *unknown);
+                None
+            }
+        }
+    }
+
+    fn ratio(&mut self, path: &'static str, evidence: Evidence<f64>) -> Option<f64> {
+        self.take(path, &evidence.and_then(finite))
+    }
+}
+
+/// JSON has no infinity: a value that is not finite was not understood.
+fn finite(value: f64) -> Evidence<f64> {
+    if value.is_finite() {
+        Ok(value)
+    } else {
+        Err(model::Unknown::Unreadable)
+    }
+}
+
+/// For numbers that are ours and always known: no time has passed where they are not finite.
+fn number(value: f64) -> f64 {
+    if value.is_finite() { value } else { 0.0 }
+}
+
+pub fn rfc3339(moment: SystemTime) -> String {
+    // humantime panics before 1970 and after the year 9999: a broken clock must not end a request.
+    let since = moment.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let since = since.min(Duration::from_secs(253_402_300_799));
+    humantime::format_rfc3339_millis(SystemTime::UNIX_EPOCH + since).to_string()
+}
+
+fn hex(address: u64) -> String {
+    format!("0x{address:x}")
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct HealthProblem {
+    pub code: String,
+    pub message: String,
+    pub fix: Option<String>,
+}
+
+/// What the daemon itself costs.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct Cost {
+    pub cpu_ratio: Option<f64>,
+    pub rss_bytes: Option<u64>,
+    pub sampler_lateness_seconds: f64,
+    pub sampler_cpu_seconds_total: f64,
+    pub snapshots_total: u64,
+    pub watched: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct Health {
+    /// ok or degraded.
+    pub status: &'static str,
+    pub version: &'static str,
+    pub boot_id: String,
+    pub started_at: String,
+    pub uptime_seconds: f64,
+    pub problems: Vec<HealthProblem>,
+    pub cost: Cost,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Source {
+    name: &'static str,
+    works: bool,
+    /// What it gives.
+    scope: &'static str,
+    reason: Option<&'static str>,
+    need: Option<&'static str>,
+    fix: Option<&'static str>,
+}
+
+impl Source {
+    pub fn of(source: &'static str, gives: &'static str, unknown: Option<model::Unknown>) -> Source {
+        let need = unknown.and_then(|unknown| unknown.need());
+        Source {
+            name: source,
+            works: unknown.is_none(),
+            scope: gives,
+            reason: unknown.map(|unknown| unknown.why()),
+            need: need.map(|need| need.need),
+            fix: need.map(|need| need.fix),
+        }
+    }
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Capabilities {
+    pub sources: Vec<Source>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Process<'a> {
+    pid: u32,
+    /// Seconds since boot.
+    start_time: f64,
+    ppid: u32,
+    name: &'a str,
+    exe: Option<&'a str>,
+    user: Option<&'a str>,
+    /// daemon, workbench or other.
+    role: &'static str,
+    state: &'static str,
+    threads: Option<u32>,
+    /// CPUs' worth; above 1 when several threads run.
+    cpu_ratio: Option<f64>,
+    rss_bytes: Option<u64>,
+    #[schema(value_type = BTreeMap<String, Unknown>)]
+    unknown: Unknowns,
+}
+
+impl<'a> Process<'a> {
+    pub fn of(process: &'a model::Process) -> Process<'a> {
+        let mut gaps = Gaps::default();
+        Process {
+            pid: process.key.pid.0,
+            start_time: process.key.start.seconds(),
+            ppid: process.parent.0,
+            name: &process.name,
+            exe: gaps.one("exe", &process.exe).map(|exe| &**exe),
+            user: gaps.one("user", &process.user).map(|user| &**user),
+            role: process.role.name(),
+            state: process.state,
+            threads: gaps.one("threads", &process.threads).copied(),
+            cpu_ratio: gaps.ratio("cpu_ratio", process.cpu_ratio),
+            rss_bytes: gaps.one("rss_bytes", &process.rss_bytes).copied(),
+            unknown: gaps.finish(),
+        }
+    }
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Machine<'a> {
+    hostname: &'a str,
+    kernel: &'a str,
+    boot_id: &'a str,
+    cpus: u32,
+    memory_bytes: u64,
+    available_bytes: Option<u64>,
+    /// Of all CPUs, 0 to 1.
+    cpu_ratio: Option<f64>,
+    load_average: Option<[f64; 3]>,
+}
+
+impl<'a> Machine<'a> {
+    pub fn of(machine: &'a model::Machine) -> Machine<'a> {
+        Machine {
+            hostname: &machine.hostname,
+            kernel: &machine.kernel,
+            boot_id: &machine.boot_id,
+            cpus: machine.cpus,
+            memory_bytes: machine.memory_bytes,
+            available_bytes: machine.available_bytes.ok(),
+            cpu_ratio: machine.cpu_ratio.and_then(finite).ok(),
+            load_average: machine
+                .load_average
+                .ok()
+                .filter(|load| load.iter().all(|l| l.is_finite())),
+        }
+    }
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Processes<'a> {
+    pub taken_at: String,
+    pub machine: Machine<'a>,
+    /// After the filter, before the page.
+    pub total: usize,
+    /// Processes that exist but cannot be seen.
+    pub hidden: Option<u64>,
+    pub processes: Vec<Process<'a>>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Wait<'a> {
+    /// futex, poll, read, write, sleep, child, signal, socket, io or other.
+    kind: &'static str,
+    syscall: Option<&'static str>,
+    address: Option<String>,
+    kernel_function: Option<&'a str>,
+    lock: Option<&'a str>,
+    owner_tid: Option<u32>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Stack {
+    start: String,
+    end: String,
+    reserved_bytes: u64,
+    /// A high-water mark, not a depth.
+    resident_bytes: Option<u64>,
+    /// From the stack pointer to the end; known while the thread is blocked.
+    used_bytes: Option<u64>,
+    guard_bytes: Option<u64>,
+}
+
+impl Stack {
+    fn of(stack: &model::StackUse, gaps: &mut RowGaps<'_>) -> Stack {
+        Stack {
+            start: hex(stack.start),
+            end: hex(stack.end),
+            reserved_bytes: stack.reserved_bytes,
+            resident_bytes: gaps.take("stack.resident_bytes", &stack.resident_bytes),
+            used_bytes: gaps.take("stack.used_bytes", &stack.used_bytes),
+            guard_bytes: stack.guard_bytes,
+        }
+    }
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Heap {
+    allocated_bytes: u64,
+    freed_bytes: u64,
+    allocations: u64,
+    frees: u64,
+}
+
+impl Heap {
+    fn of(heap: &model::HeapTally) -> Heap {
+        Heap {
+            allocated_bytes: heap.allocated_bytes,
+            freed_bytes: heap.freed_bytes,
+            allocations: heap.allocations,
+            frees: heap.frees,
+        }
+    }
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Task<'a> {
+    pool: &'a str,
+    workload: Option<&'a str>,
+    id: Option<u64>,
+    age_seconds: Option<f64>,
+    done: u64,
+    queue_seconds_total: f64,
+    service_seconds_total: f64,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Thread<'a> {
+    tid: u32,
+    name: &'a str,
+    /// Hex; only where the name is not plain UTF-8.
+    name_bytes: Option<String>,
+    /// Seconds since boot.
+    start_time: f64,
+    state: &'static str,
+    /// The kernel's own letter.
+    state_letter: String,
+    pool: Option<&'a str>,
+    /// Share of one CPU over the interval.
+    cpu_ratio: Option<f64>,
+    user_seconds: Option<f64>,
+    system_seconds: Option<f64>,
+    on_cpu_seconds: Option<f64>,
+    /// Runnable, but waiting for a CPU.
+    run_delay_seconds: Option<f64>,
+    run_delay_ratio: Option<f64>,
+    timeslices: Option<u64>,
+    voluntary_switches: Option<u64>,
+    involuntary_switches: Option<u64>,
+    minor_faults: Option<u64>,
+    major_faults: Option<u64>,
+    last_cpu: Option<u32>,
+    nice: Option<i32>,
+    policy: Option<&'static str>,
+    rt_priority: Option<u32>,
+    allowed_cpus: Option<&'a str>,
+    wait: Option<Wait<'a>>,
+    stack: Option<Stack>,
+    heap: Option<Heap>,
+    task: Option<Task<'a>>,
+    #[schema(value_type = BTreeMap<String, String>)]
+    unknown: Codes,
+    /// The newest values of cpu_ratio, oldest first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<Option<f64>>>)]
+    pub sparkline: Option<Vec<Option<f32>>>,
+}
+
+impl<'a> Thread<'a> {
+    pub fn of(thread: &'a model::Thread, all: &mut Gaps) -> Thread<'a> {
+        let codes = Codes::new();
+        let mut gaps = RowGaps { codes, all };
+        let seconds = |nanos: Nanos| nanos.seconds();
+        Thread {
+            tid: thread.key.tid.0,
+            name: &thread.name,
+            name_bytes: thread.name_bytes.as_deref().map(hex_bytes),
+            start_time: thread.key.start.seconds(),
+            state: thread.state.name(),
+            state_letter: char::from(thread.state_letter).to_string(),
+            pool: thread.pool.as_deref(),
+            cpu_ratio: gaps.ratio("cpu_ratio", thread.cpu_ratio),
+            user_seconds: gaps.take("user_seconds", &thread.user_time).map(|t| t.seconds()),
+            system_seconds: gaps.take("system_seconds", &thread.system_time).map(|t| t.seconds()),
+            on_cpu_seconds: gaps.take("on_cpu_seconds", &thread.on_cpu).map(seconds),
+            run_delay_seconds: gaps.take("run_delay_seconds", &thread.run_delay).map(seconds),
+            run_delay_ratio: gaps.ratio("run_delay_ratio", thread.run_delay_ratio),
+            timeslices: gaps.take("timeslices", &thread.timeslices),
+            voluntary_switches: gaps.take("voluntary_switches", &thread.voluntary_switches),
+            involuntary_switches: gaps.take("involuntary_switches", &thread.involuntary_switches),
+            minor_faults: gaps.take("minor_faults", &thread.minor_faults),
+            major_faults: gaps.take("major_faults", &thread.major_faults),
+            last_cpu: gaps.take("last_cpu", &thread.last_cpu),
+            nice: gaps.take("nice", &thread.nice),
+            policy: gaps.take("policy", &thread.policy),
+            rt_priority: gaps.take("rt_priority", &thread.rt_priority),
+            allowed_cpus: gaps.borrow("allowed_cpus", &thread.allowed_cpus).map(|cpus| &**cpus),
+            wait: gaps.borrow("wait", &thread.wait).map(|wait| Wait {
+                kind: wait.kind.name(),
+                syscall: wait.syscall,
+                address: wait.address.map(hex),
+                kernel_function: gaps
+                    .borrow("wait.kernel_function", &wait.kernel_function)
+                    .map(|function| &**function),
+                lock: wait.lock.as_deref(),
+                owner_tid: wait.owner.map(|owner| owner.0),
+            }),
+            stack: gaps
+                .borrow("stack", &thread.stack)
+                .map(|stack| Stack::of(stack, &mut gaps)),
+            heap: gaps.borrow("heap", &thread.heap).map(Heap::of),
+            task: gaps.borrow("task", &thread.task).map(|task| Task {
+                pool: &task.pool,
+                workload: task.workload.as_deref(),
+                id: task.id,
+                age_seconds: task.age.map(seconds),
+                done: task.done,
+                queue_seconds_total: task.queue_wait.seconds(),
+                service_seconds_total: task.service.seconds(),
+            }),
+            unknown: gaps.codes,
+            sparkline: None,
+        }
+    }
+}
+
+fn hex_bytes(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct ProcessRef {
+    pub pid: u32,
+    /// Seconds since boot.
+    pub start_time: f64,
+    pub name: String,
+    pub role: &'static str,
+}
+
+impl ProcessRef {
+    pub fn of(snapshot: &model::Snapshot) -> ProcessRef {
+        ProcessRef {
+            pid: snapshot.process.pid.0,
+            start_time: snapshot.process.start.seconds(),
+            name: snapshot.name.to_string(),
+            role: snapshot.role.name(),
+        }
+    }
+}
+
+/// How many threads are in each state.
+pub fn counts(of: &model::StateCounts) -> BTreeMap<&'static str, u32> {
+    ThreadState::ALL
+        .into_iter()
+        .map(|state| (state.name(), of.get(state)))
+        .collect()
+}
+
+/// What the ledger says of the whole process' heap.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct HeapSum {
+    /// Allocated less freed, all threads ever. May be negative for memory made before the ledger.
+    pub net_bytes: i64,
+    /// Threads that have ended and whose totals are in the sum.
+    pub ended_threads: u64,
+}
+
+impl HeapSum {
+    pub fn of(ledger: &model::LedgerView) -> HeapSum {
+        let sum = ledger
+            .rows
+            .iter()
+            .fold(ledger.ended_heap, |sum, row| sum.plus(&row.heap));
+        HeapSum {
+            net_bytes: sum.net_bytes(),
+            ended_threads: ledger.ended_threads,
+        }
+    }
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Threads<'a> {
+    pub process: ProcessRef,
+    pub taken_at: String,
+    pub sequence: u64,
+    pub interval_seconds: Option<f64>,
+    /// After the filters.
+    pub total: usize,
+    /// Before them.
+    pub all: usize,
+    /// Of the whole process, by state.
+    #[schema(value_type = BTreeMap<String, u32>)]
+    pub counts: BTreeMap<&'static str, u32>,
+    /// Threads of each pool, of the whole process.
+    #[schema(value_type = BTreeMap<String, u32>)]
+    pub pools: BTreeMap<&'a str, u32>,
+    /// Most threads at one time since the watch began.
+    pub peak: u32,
+    pub started_total: u64,
+    /// Whether started_total is a count or a lower bound.
+    pub started_exact: bool,
+    pub ended_total: u64,
+    pub watched_since: String,
+    pub truncated: bool,
+    pub cpu_ratio: Option<f64>,
+    pub rss_bytes: Option<u64>,
+    pub heap: Option<HeapSum>,
+    pub threads: Vec<Thread<'a>>,
+    /// Row fields by their path; `process.` stands before fields of the whole process.
+    #[schema(value_type = BTreeMap<String, Unknown>)]
+    pub unknown: Unknowns,
+}
+
+/// Columns; null is a gap.
+#[derive(Debug, Default, Serialize, ToSchema)]
+pub struct ThreadHistory {
+    /// Seconds before taken_at, negative, oldest first.
+    pub times: Vec<f64>,
+    pub cpu_ratio: Vec<Option<f64>>,
+    pub run_delay_ratio: Vec<Option<f64>>,
+    /// Per second.
+    pub voluntary_switches: Vec<Option<f64>>,
+    /// Per second.
+    pub involuntary_switches: Vec<Option<f64>>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ThreadDetail<'a> {
+    pub process: ProcessRef,
+    pub taken_at: String,
+    pub thread: Thread<'a>,
+    #[schema(value_type = BTreeMap<String, Unknown>)]
+    pub unknown: Unknowns,
+    pub history: ThreadHistory,
+}
+
+/// Bytes, as smaps counts them.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
+pub struct Sizes {
+    virtual_bytes: u64,
+    resident_bytes: Option<u64>,
+    proportional_bytes: Option<u64>,
+    private_bytes: Option<u64>,
+}
+
+impl Sizes {
+    /// `resident` false: only the virtual size is known.
+    pub fn of(sizes: model::Sizes, resident: bool) -> Sizes {
+        Sizes {
+            virtual_bytes: sizes.virtual_bytes,
+            resident_bytes: resident.then_some(sizes.resident_bytes),
+            proportional_bytes: resident.then_some(sizes.proportional_bytes),
+            private_bytes: resident.then_some(sizes.private_bytes),
+        }
+    }
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SharedMemory {
+    pub heap: Sizes,
+    pub code: Sizes,
+    pub globals: Sizes,
+    pub mapped_files: Sizes,
+    pub shared_memory: Sizes,
+    pub other: Sizes,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PerThread {
+    pub stacks: Sizes,
+    pub guards: Sizes,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct KernelTotals {
+    pub rollup: Option<Sizes>,
+    pub statm_virtual_bytes: u64,
+    pub statm_resident_bytes: u64,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ThreadMemory<'a> {
+    tid: u32,
+    name: &'a str,
+    pool: Option<&'a str>,
+    state: Option<&'static str>,
+    /// exact, stack_pointer or guess.
+    found_by: Option<&'static str>,
+    stack: Option<Stack>,
+    heap: Option<Heap>,
+    #[schema(value_type = BTreeMap<String, String>)]
+    unknown: Codes,
+}
+
+impl<'a> ThreadMemory<'a> {
+    /// `row` is the thread in the latest snapshot, where it is still (or already) there.
+    pub fn of(
+        tid: model::Tid,
+        name: &'a str,
+        stack: &Evidence<model::StackUse>,
+        found_by: Option<&'static str>,
+        row: Option<&'a model::Thread>,
+        all: &mut Gaps,
+    ) -> ThreadMemory<'a> {
+        let codes = Codes::new();
+        let mut gaps = RowGaps { codes, all };
+        let stack = gaps.borrow("stack", stack).map(|stack| Stack::of(stack, &mut gaps));
+        let heap = match row {
+            Some(row) => gaps.borrow("heap", &row.heap).map(Heap::of),
+            None => gaps
+                .borrow("heap", &Err::<model::HeapTally, _>(model::Unknown::Gone))
+                .map(Heap::of),
+        };
+        ThreadMemory {
+            tid: tid.0,
+            name,
+            pool: row.and_then(|row| row.pool.as_deref()),
+            state: row.map(|row| row.state.name()),
+            found_by,
+            stack,
+            heap,
+            unknown: gaps.codes,
+        }
+    }
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Region<'a> {
+    start: String,
+    end: String,
+    kind: &'static str,
+    permissions: String,
+    name: &'a str,
+    owner_tid: Option<u32>,
+    found_by: Option<&'static str>,
+    sizes: Sizes,
+}
+
+impl<'a> Region<'a> {
+    pub fn of(region: &'a model::Region, resident: bool) -> Region<'a> {
+        Region {
+            start: hex(region.start),
+            end: hex(region.end),
+            kind: region.kind.name(),
+            permissions: region.permissions.iter().map(|byte| char::from(*byte)).collect(),
+            name: &region.name,
+            owner_tid: region.owner.map(|tid| tid.0),
+            found_by: region.found_by,
+            sizes: Sizes::of(region.sizes, resident),
+        }
+    }
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Memory<'a> {
+    pub process: ProcessRef,
+    pub taken_at: String,
+    pub shared: SharedMemory,
+    pub per_thread: PerThread,
+    pub total: Sizes,
+    pub kernel: KernelTotals,
+    pub threads: Vec<ThreadMemory<'a>>,
+    /// Empty unless asked for with `regions=true`.
+    pub regions: Vec<Region<'a>>,
+    #[schema(value_type = BTreeMap<String, Unknown>)]
+    pub unknown: Unknowns,
+}
+
+/// A distribution of times, summed up.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct Spread {
+    count: u64,
+    mean_seconds: f64,
+    p50_seconds: f64,
+    p90_seconds: f64,
+    p99_seconds: f64,
+    max_seconds: f64,
+}
+
+impl Spread {
+    fn of(spread: &model::Spread) -> Spread {
+        Spread {
+            count: spread.count,
+            mean_seconds: spread.mean.seconds(),
+            p50_seconds: spread.p50.seconds(),
+            p90_seconds: spread.p90.seconds(),
+            p99_seconds: spread.p99.seconds(),
+            max_seconds: spread.max.seconds(),
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct Worker {
+    tid: u32,
+    name: String,
+    done: u64,
+    stolen: u64,
+    parked: bool,
+    /// The workload of the task in its hands.
+    task: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct Pool {
+    name: String,
+    /// stealing or shared-channel.
+    kind: &'static str,
+    size: u32,
+    active: u32,
+    queue_depth: u64,
+    queue_capacity: u64,
+    /// block or reject.
+    policy: &'static str,
+    submitted: u64,
+    done: u64,
+    panicked: u64,
+    rejected: u64,
+    abandoned: u64,
+    queue_wait: Spread,
+    service: Spread,
+    workers: Vec<Worker>,
+}
+
+impl Pool {
+    pub fn of(pool: &model::PoolStatus) -> Pool {
+        Pool {
+            name: pool.name.to_string(),
+            kind: pool.kind,
+            size: pool.size,
+            active: pool.active,
+            queue_depth: pool.queue_depth,
+            queue_capacity: pool.queue_capacity,
+            policy: match pool.policy {
+                model::QueuePolicy::Block => "block",
+                model::QueuePolicy::Reject => "reject",
+            },
+            submitted: pool.submitted,
+            done: pool.done,
+            panicked: pool.panicked,
+            rejected: pool.rejected,
+            abandoned: pool.abandoned,
+            queue_wait: Spread::of(&pool.queue_wait),
+            service: Spread::of(&pool.service),
+            workers: pool
+                .workers
+                .iter()
+                .map(|worker| Worker {
+                    tid: worker.tid.0,
+                    name: worker.name.to_string(),
+                    done: worker.done,
+                    stolen: worker.stolen,
+                    parked: worker.parked,
+                    task: worker.task.as_deref().map(str::to_owned),
+                })
+                .collect(),
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct Pools {
+    pub pools: Vec<Pool>,
+    pub workbench_pid: Option<u32>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct LoadProgress {
+    name: String,
+    workload: String,
+    pool: String,
+    /// open or closed.
+    executor: &'static str,
+    arrived: u64,
+    done: u64,
+    shed: u64,
+    late: u64,
+    cancelled: u64,
+    panicked: u64,
+    outstanding: u64,
+    verified: u64,
+    wrong: u64,
+    /// Arrivals a second (open) or users (closed), now.
+    target: f64,
+    /// Finished tasks a second.
+    throughput: f64,
+    lag: Spread,
+    queue: Spread,
+    service: Spread,
+    response: Spread,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct Run {
+    id: String,
+    scenario: String,
+    /// preparing, running, draining, finished, stopped or failed.
+    phase: &'static str,
+    started_at: String,
+    ended_at: Option<String>,
+    elapsed_seconds: f64,
+    /// Null: endless.
+    planned_seconds: Option<f64>,
+    seed: u64,
+    rate_factor: f64,
+    loads: Vec<LoadProgress>,
+    /// pass, fail, invalid, or null.
+    verdict: Option<String>,
+    messages: Vec<String>,
+}
+
+impl Run {
+    pub fn of(run: &model::RunStatus) -> Run {
+        Run {
+            id: run.id.0.to_string(),
+            scenario: run.scenario.to_string(),
+            phase: run.phase.name(),
+            started_at: rfc3339(run.started_at),
+            ended_at: run.ended_at.map(rfc3339),
+            elapsed_seconds: run.elapsed.seconds(),
+            planned_seconds: run.planned.map(|planned| planned.seconds()),
+            seed: run.seed,
+            rate_factor: number(run.rate_factor),
+            loads: run
+                .loads
+                .iter()
+                .map(|load| LoadProgress {
+                    name: load.name.to_string(),
+                    workload: load.workload.to_string(),
+                    pool: load.pool.to_string(),
+                    executor: load.executor,
+                    arrived: load.arrived,
+                    done: load.done,
+                    shed: load.shed,
+                    late: load.late,
+                    cancelled: load.cancelled,
+                    panicked: load.panicked,
+                    outstanding: load.outstanding,
+                    verified: load.verified,
+                    wrong: load.wrong,
+                    target: number(load.target),
+                    throughput: number(load.throughput),
+                    lag: Spread::of(&load.lag),
+                    queue: Spread::of(&load.queue),
+                    service: Spread::of(&load.service),
+                    response: Spread::of(&load.response),
+                })
+                .collect(),
+            verdict: run.verdict.as_deref().map(str::to_owned),
+            messages: run.messages.iter().map(|message| message.to_string()).collect(),
+        }
+    }
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Runs {
+    /// Newest first.
+    pub runs: Vec<Run>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct ValidationProblem {
+    line: usize,
+    column: usize,
+    field: String,
+    message: String,
+    suggestion: Option<String>,
+}
+
+impl ValidationProblem {
+    pub fn of(problem: &scenario::ValidationProblem) -> ValidationProblem {
+        ValidationProblem {
+            line: problem.line,
+            column: problem.column,
+            field: problem.field.clone(),
+            message: problem.message.clone(),
+            suggestion: problem.suggestion.clone(),
+        }
+    }
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Scenario {
+    name: String,
+    description: String,
+    /// Null: endless.
+    seconds: Option<f64>,
+    toml: String,
+    problems: Vec<ValidationProblem>,
+}
+
+impl Scenario {
+    pub fn of(file: scenario::ScenarioFile) -> Scenario {
+        Scenario {
+            name: file.name,
+            description: file.description,
+            seconds: file.seconds.filter(|seconds| seconds.is_finite()),
+            toml: file.text,
+            problems: file.problems.iter().map(ValidationProblem::of).collect(),
+        }
+    }
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Scenarios {
+    pub scenarios: Vec<Scenario>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Validation {
+    pub valid: bool,
+    pub problems: Vec<ValidationProblem>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Parameter {
+    name: &'static str,
+    meaning: &'static str,
+    unit: &'static str,
+    /// integer, number, choice or flag.
+    kind: &'static str,
+    min: Option<f64>,
+    max: Option<f64>,
+    choices: Option<Vec<&'static str>>,
+    default: &'static str,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Workload {
+    name: &'static str,
+    title: &'static str,
+    summary: &'static str,
+    shared: &'static str,
+    per_thread: &'static str,
+    checked: &'static str,
+    notes: &'static str,
+    parameters: Vec<Parameter>,
+    /// A JSON case that the workload accepts.
+    #[schema(value_type = Object)]
+    input_example: serde_json::Value,
+    #[schema(value_type = Object)]
+    output_example: serde_json::Value,
+}
+
+impl Workload {
+    pub fn of(about: &workloads::About) -> Workload {
+        let json = |text: &str| serde_json::from_str(text).unwrap_or_else(|_| serde_json::Value::from(text));
+        Workload {
+            name: about.name,
+            title: about.title,
+            summary: about.summary,
+            shared: about.shared,
+            per_thread: about.per_thread,
+            checked: about.checked,
+            notes: about.notes,
+            parameters: about
+                .parameters
+                .iter()
+                .map(|parameter| {
+                    let (kind, min, max, choices) = match parameter.domain {
+                        workloads::Domain::Integer { min, max } => {
+                            ("integer", Some(min as f64), Some(max as f64), None)
+                        }
+                        workloads::Domain::Number { min, max } => ("number", Some(min), Some(max), None),
+                        workloads::Domain::Choice(choices) => ("choice", None, None, Some(choices.to_vec())),
+                        workloads::Domain::Flag => ("flag", None, None, None),
+                    };
+                    Parameter {
+                        name: parameter.name,
+                        meaning: parameter.meaning,
+                        unit: parameter.unit,
+                        kind,
+                        min,
+                        max,
+                        choices,
+                        default: parameter.default,
+                    }
+                })
+                .collect(),
+            input_example: json(about.input_example),
+            output_example: json(about.output_example),
+        }
+    }
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Workloads {
+    pub workloads: Vec<Workload>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct History {
+    pub process: ProcessRef,
+    pub thread: Option<u32>,
+    /// Seconds before taken_at, negative, oldest first.
+    pub times: Vec<f64>,
+    pub taken_at: String,
+    pub step_seconds: f64,
+    /// One column a series; null is a gap.
+    #[schema(value_type = BTreeMap<String, Vec<Option<f64>>>)]
+    pub series: BTreeMap<&'static str, Vec<Option<f64>>>,
+    #[schema(value_type = BTreeMap<String, Unknown>)]
+    pub unknown: Unknowns,
+}
+
+/// Makes a column fit for JSON.
+pub fn column(values: Vec<Option<f64>>) -> Vec<Option<f64>> {
+    values
+        .into_iter()
+        .map(|value| value.filter(|v| v.is_finite()))
+        .collect()
+}
+
+/// An error, RFC 9457.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct Problem {
+    pub r#type: String,
+    pub title: String,
+    pub status: u16,
+    pub detail: String,
+    /// The parameter or body field that is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fix: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problems: Option<Vec<ValidationProblem>>,
+}
+
+/// The data of the first event of a stream.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Hello {
+    pub version: &'static str,
+    pub boot_id: String,
+    pub started_at: String,
+}
+
+/// The data of a `snapshot` event: totals, no rows.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SnapshotEvent {
+    process: ProcessRef,
+    sequence: u64,
+    taken_at: String,
+    interval_seconds: Option<f64>,
+    threads: usize,
+    #[schema(value_type = BTreeMap<String, u32>)]
+    counts: BTreeMap<&'static str, u32>,
+    cpu_ratio: Option<f64>,
+    rss_bytes: Option<u64>,
+    peak: u32,
+    started_total: u64,
+}
+
+impl SnapshotEvent {
+    pub fn of(snapshot: &model::Snapshot) -> SnapshotEvent {
+        SnapshotEvent {
+            process: ProcessRef::of(snapshot),
+            sequence: snapshot.sequence,
+            taken_at: rfc3339(snapshot.wall_clock),
+            interval_seconds: snapshot.interval.ok().map(|interval| interval.seconds()),
+            threads: snapshot.threads.len(),
+            counts: counts(&snapshot.counts),
+            cpu_ratio: snapshot.cpu_ratio.and_then(finite).ok(),
+            rss_bytes: snapshot.rss_bytes.ok(),
+            peak: snapshot.peak,
+            started_total: snapshot.started_total,
+        }
+    }
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct GoneEvent {
+    pub process: ProcessRef,
+}
+
+/// Events that were not kept long enough to be resumed.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct MissedEvent {
+    pub count: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_before_the_epoch_or_after_its_end_still_prints() {
+        assert_eq!(
+            rfc3339(SystemTime::UNIX_EPOCH - Duration::from_secs(1)),
+            "1970-01-01T00:00:00.000Z"
+        );
+        let far = SystemTime::UNIX_EPOCH + Duration::from_secs(400_000_000_000);
+        assert_eq!(rfc3339(far), "9999-12-31T23:59:59.000Z");
+    }
+
+    #[test]
+    fn a_float_that_is_not_finite_is_unknown() {
+        let mut gaps = Gaps::default();
+        assert_eq!(gaps.ratio("cpu_ratio", Ok(f64::NAN)), None);
+        assert_eq!(gaps.finish()["cpu_ratio"].code, "unreadable");
+        assert_eq!(
+            column(vec![Some(f64::INFINITY), Some(1.0), None]),
+            [None, Some(1.0), None]
+        );
+    }
+
+    #[test]
+    fn the_most_frequent_reason_speaks_for_the_rows() {
+        let mut gaps = Gaps::default();
+        gaps.count("wait", model::Unknown::Running);
+        gaps.count("wait", model::Unknown::NotWaiting);
+        gaps.count("wait", model::Unknown::NotWaiting);
+        let told = gaps.finish();
+        assert_eq!(told["wait"].code, "not_waiting");
+        assert_eq!(told["wait"].threads, Some(3));
+    }
+}
