@@ -111,6 +111,7 @@ export const LANE_HEIGHT = 34;
 const TALLEST_LANE = 52;
 const ROOF = 64;
 const EDGE = 10;
+const TORN = 24;
 
 export function layout(memory: Memory, width: number, viewHeight: number): Layout {
   const sides = width >= 860;
@@ -119,7 +120,8 @@ export function layout(memory: Memory, width: number, viewHeight: number): Layou
   const house: Box = { x: sides ? (width - houseWidth) / 2 : EDGE, y: EDGE, width: houseWidth, height: houseHeight };
   const floorHeight = (houseHeight - ROOF) / kinds.length;
   const largest = Math.max(1, ...kinds.map((kind) => memory.shared[kind].resident_bytes ?? 0));
-  const inner = houseWidth - 32;
+  // The longest bar leaves room for the torn edge of what is reserved beyond it.
+  const inner = houseWidth - 32 - TORN;
   const floors = kinds.map((kind, index): Floor => {
     const sizes = memory.shared[kind];
     const resident = sizes.resident_bytes;
@@ -127,7 +129,7 @@ export function layout(memory: Memory, width: number, viewHeight: number): Layou
     return {
       kind, sizes,
       box: { x: house.x, y: house.y + ROOF + index * floorHeight, width: houseWidth, height: floorHeight },
-      outline: { width: Math.min(inner, (sizes.virtual_bytes / largest) * inner), cut: sizes.virtual_bytes > largest },
+      outline: { width: Math.min(inner + TORN, (sizes.virtual_bytes / largest) * inner), cut: (sizes.virtual_bytes / largest) * inner > inner + TORN },
       bar: resident === null ? null : { own: (own / largest) * inner, others: ((resident - own) / largest) * inner },
     };
   });

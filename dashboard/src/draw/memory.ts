@@ -16,7 +16,7 @@ export interface Words {
   title: string;
   subtitle: string;
   total: string;
-  perThread: string;
+  caption: string;
   unknown: string;
 }
 
@@ -49,6 +49,15 @@ export function drawMemory(ink: CanvasRenderingContext2D, scene: Scene, palette:
   for (let index = first; index < last; index += 1) {
     const lane = scene.lanes[index];
     if (lane) drawLane(ink, scene, lane, index, palette);
+  }
+  // What the figures at the lanes' ends are.
+  ink.font = `11px ${palette.font}`;
+  ink.fillStyle = palette.text3;
+  for (const index of layout.sides ? [0, 1] : [0]) {
+    if (index >= layout.lanes) continue;
+    const box = laneBox(layout, index);
+    ink.textAlign = box.leftwards ? "left" : "right";
+    ink.fillText(scene.words.caption, box.leftwards ? box.x : box.x + box.width, box.y - scrollTop - 8);
   }
   drawHouse(ink, scene, palette);
 }
