@@ -59,7 +59,7 @@ fn main() {
     let _ = ledger::install(256);
     for (name, kind) in KINDS {
         for capacity in [1024, 1 << 16] {
-            let cost = best(5, || submit_to_done(kind, capacity, 1_000_000));
+            let cost = best(20, || submit_to_done(kind, capacity, 250_000));
             row(
                 &format!("submit to done, {name}, 2 workers, queue {capacity}"),
                 &format!("{cost:.0} ns"),
@@ -150,7 +150,7 @@ fn fork_join(kind: PoolKind, n: u32) -> (f64, f64) {
         .build()
         .expect("rayon's pool");
     let (mut ours, mut rayons) = (f64::MAX, f64::MAX);
-    for _ in 0..7 {
+    for _ in 0..15 {
         let took = Arc::new(AtomicU64::new(0));
         let tell = Arc::clone(&took);
         let (done, wait) = crossbeam::channel::bounded(1);

@@ -459,7 +459,11 @@ fn nearest<'a>(wrong: &str, known: impl Iterator<Item = &'a str>) -> String {
 
 /// Line and column of a byte, both from 1, and the line's text.
 fn position(text: &str, at: usize) -> (usize, usize, &str) {
-    let at = text.floor_char_boundary(at.min(text.len()));
+    // The parser's spans begin at characters.
+    let at = (0..=at.min(text.len()))
+        .rev()
+        .find(|at| text.is_char_boundary(*at))
+        .unwrap_or(0);
     let start = text[..at].rfind('\n').map_or(0, |newline| newline + 1);
     let line = text[..start].matches('\n').count() + 1;
     let column = text[start..at].chars().count() + 1;

@@ -99,7 +99,7 @@ pub fn serve(config: Config, scenario: Option<&Path>) -> Result<Exit, Failure> {
         history: reader,
     };
     let served = runtime.block_on(http::serve(listener, handles, live, token, async move {
-        signals.first().await
+        signals.first().await;
     }));
     // Handlers that still wait for an answer end by their own time-outs.
     runtime.shutdown_timeout(Duration::from_secs(1));

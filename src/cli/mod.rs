@@ -14,6 +14,7 @@ pub mod doctor;
 pub mod memory;
 pub mod run;
 pub mod serve;
+pub mod threads;
 pub mod workbench;
 pub mod workloads;
 
@@ -83,6 +84,8 @@ enum Command {
     Run(run::Args),
     /// Show what a scenario would do, or its errors with line numbers
     Check(check::Args),
+    /// Every thread of a process: state, clocks, what it waits for
+    Threads(threads::Args),
     /// What the memory of a process is for: shared by kind, and each thread's stack
     Memory(memory::Args),
     /// The catalogue of algorithms, one of them, or one case solved
@@ -116,6 +119,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(args),
         Command::Workloads(args) => workloads::run(args),
         Command::Workbench(args) => workbench::run(args),
+        Command::Threads(args) => threads::run(args),
         Command::Memory(args) => memory::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Completions { shell } => {

@@ -221,6 +221,18 @@ impl Live {
         all
     }
 
+    /// The latest snapshot of one process, where it is watched.
+    pub(super) fn latest_of(&self, process: ProcessKey) -> Option<Arc<Snapshot>> {
+        self.0.latest.lock().get(&process).cloned()
+    }
+
+    /// The newest snapshot of the process in this role.
+    pub(super) fn latest_in(&self, role: Role) -> Option<Arc<Snapshot>> {
+        let latest = self.0.latest.lock();
+        let of_role = latest.values().filter(|snapshot| snapshot.role == role);
+        of_role.max_by_key(|snapshot| snapshot.taken_at).cloned()
+    }
+
     fn push(&self, kind: &str, data: &impl Serialize, about: Option<(ProcessKey, Role)>, taken_at: Nanos) {
         let id = self.0.ring.lock().push(kind, data, |id, frame| Event {
             id,

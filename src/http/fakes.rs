@@ -259,6 +259,8 @@ pub fn run(id: &str) -> RunStatus {
 pub struct Small {
     pub snapshot: Mutex<Option<Arc<Snapshot>>>,
     pub watching: Arc<AtomicUsize>,
+    /// How often a snapshot was asked for.
+    pub asked: AtomicUsize,
 }
 
 struct Watching(Arc<AtomicUsize>);
@@ -290,6 +292,7 @@ impl Looks for Small {
         if pid == Pid(99) {
             std::thread::sleep(Duration::from_millis(500));
         }
+        self.asked.fetch_add(1, Ordering::SeqCst);
         self.resolve(pid)?;
         Ok(self.snapshot.lock().get_or_insert_with(|| snapshot(3)).clone())
     }

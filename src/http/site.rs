@@ -1,6 +1,7 @@
 //! What every route shares: the handles, the door, and the way to ask a blocking handle from
 //! async code without ever waiting for good.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -10,6 +11,7 @@ use axum::body::Body;
 use axum::http::{HeaderValue, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, watch};
@@ -22,7 +24,7 @@ use super::looks::{Looks, Past};
 use super::problem::{PROBLEM_JSON, Problem};
 use super::token::Token;
 use super::{Settings, routes};
-use crate::model::{Nanos, Pid};
+use crate::model::{Nanos, Pid, Role, Snapshot};
 use crate::{history, observe, scenario};
 
 /// What a handler gives.
@@ -30,6 +32,12 @@ pub type Answer = Result<Response, Problem>;
 
 /// Handles that are asked at one time; more wait their turn.
 const ASKED_AT_ONCE: usize = 8;
+
+/// Leases that are renewed at one time, and how often each is; leases last 2 s at least.
+const RENEWED_AT_ONCE: usize = 2;
+const RENEWAL: Nanos = Nanos(1_000_000_000);
+/// A snapshot this old is never at hand.
+const STALE: Nanos = Nanos(5_000_000_000);
 
 /// The handles through which the outside looks in.
 pub struct Handles {
@@ -52,6 +60,8 @@ pub struct Site {
     /// Answers by the first digit of their status.
     pub answered: [AtomicU64; 6],
     asking: Arc<Semaphore>,
+    renewing: Arc<Semaphore>,
+    renewed: Mutex<HashMap<Pid, Instant>>,
     door: Door,
 }
 
@@ -76,6 +86,8 @@ impl Site {
             stopping,
             answered: Default::default(),
             asking: Arc::new(Semaphore::new(ASKED_AT_ONCE)),
+            renewing: Arc::new(Semaphore::new(RENEWED_AT_ONCE)),
+            renewed: Mutex::new(HashMap::new()),
             door: Door::new(&settings, port, token),
             settings,
         }
@@ -126,6 +138,52 @@ impl Site {
                     .fix("the next run starts one")
             }),
             _ => id(field, text, " (or self, or workbench)").map(Pid),
+        }
+    }
+
+    /// The latest snapshot of this process when it is fresh: without waiting, so that an answer
+    /// does not depend on how busy the machine keeps the sampler. `None`: ask the inspector.
+    pub fn at_hand(self: &Arc<Self>, text: &str) -> Option<Arc<Snapshot>> {
+        let pid = match text {
+            // Asking for its pid may block.
+            "workbench" => self.live.latest_in(Role::Workbench)?.process.pid,
+            _ => self.pid("pid", text).ok()?,
+        };
+        // One short read of /proc: a pid that is another process now, or none, is not at hand.
+        let key = self.looks.resolve(pid).ok()?;
+        let snapshot = self.live.latest_of(key)?;
+        let ended = Nanos(snapshot.taken_at.0 + snapshot.cost.wall.0);
+        let interval = snapshot.interval.unwrap_or(RENEWAL);
+        let fresh = Nanos(interval.0.saturating_mul(2).saturating_add(RENEWAL.0)).min(STALE);
+        (monotonic_now().saturating_sub(ended) <= fresh).then(|| {
+            self.renew(pid);
+            snapshot
+        })
+    }
+
+    /// Tells the sampler that somebody still looks, on another thread and not for every request.
+    fn renew(self: &Arc<Self>, pid: Pid) {
+        let now = Instant::now();
+        {
+            let mut renewed = self.renewed.lock();
+            let every = Duration::from_nanos(RENEWAL.0);
+            renewed.retain(|_, last| now.duration_since(*last) < every);
+            if renewed.contains_key(&pid) {
+                return;
+            }
+            renewed.insert(pid, now);
+        }
+        // Without a free one the next request tries again.
+        if let Ok(permit) = self.renewing.clone().try_acquire_owned() {
+            let site = self.clone();
+            tokio::task::spawn_blocking(move || {
+                let _permit = permit;
+                if let Err(error) = site.looks.snapshot(pid) {
+                    tracing::debug!(%error, "a lease was not renewed");
+                }
+            });
+        } else {
+            self.renewed.lock().remove(&pid);
         }
     }
 

@@ -509,6 +509,30 @@ fn threads_are_filtered_sorted_and_paged() {
 }
 
 #[test]
+fn a_fresh_snapshot_at_hand_is_shown_and_the_watch_renewed_now_and_then() {
+    let (site, machine, _stop) = fakes::site(Settings::default());
+    site.live.snapshot(&fakes::snapshot(9));
+    let path = format!("/api/v1/processes/{}/threads", OTHER.0);
+    block_on(async {
+        for _ in 0..5 {
+            let answer = site.clone().app().answer(good("GET", &path, None)).await;
+            let value: Value = serde_json::from_str(&text(answer).await).unwrap();
+            // The inspector would have given three.
+            assert_eq!(value["all"], 9);
+        }
+        let until = Instant::now() + LONG;
+        while machine.asked.load(Ordering::SeqCst) == 0 {
+            assert!(Instant::now() < until, "nobody tells the sampler");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    let mut old = (*fakes::snapshot(9)).clone();
+    old.taken_at.0 -= 10_000_000_000;
+    site.live.snapshot(&Arc::new(old));
+    assert_eq!(ask(&site, good("GET", &path, None)).1["all"], 3);
+}
+
+#[test]
 fn every_route_answers() {
     let one = format!("/api/v1/processes/{}", OTHER.0);
     for (path, pointer, expected) in [

@@ -10,11 +10,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
-use axum::http::Uri;
+use axum::http::{StatusCode, Uri};
 
 use super::ask::{Ask, Order};
 use super::problem::Problem;
-use super::site::{Answer, Site, encode, id, wall_clock_of};
+use super::site::{Answer, Site, encode, id, json_response, wall_clock_of};
 use super::wire::{self, Gaps};
 use crate::history::{HistoryError, Query, Series};
 use crate::model::{Evidence, Nanos, Pid, Snapshot, Thread, ThreadState, Tid};
@@ -328,9 +328,16 @@ fn answer(site: &Site, snapshot: &Snapshot, wanted: &Wanted) -> Result<Vec<u8>, 
 )]
 pub async fn list(State(site): State<Arc<Site>>, Path(pid): Path<String>, uri: Uri) -> Answer {
     let wanted = Wanted::of(&uri)?;
+    let at_hand = site.at_hand(&pid);
+    if let (Some(snapshot), 0) = (&at_hand, wanted.sparkline) {
+        // Less work than handing it to another thread and back on a busy machine.
+        return Ok(json_response(StatusCode::OK, answer(&site, snapshot, &wanted)?));
+    }
     site.json(move |site| {
-        let pid = site.pid("pid", &pid)?;
-        let snapshot = site.looks.snapshot(pid)?;
+        let snapshot = match at_hand {
+            Some(snapshot) => snapshot,
+            None => site.looks.snapshot(site.pid("pid", &pid)?)?,
+        };
         answer(site, &snapshot, &wanted)
     })
     .await

@@ -63,8 +63,10 @@ mod tests {
         std::thread::spawn(|| {
             hold().unwrap();
             assert!(!wait(Duration::from_millis(1)));
-            // SAFETY: sends a signal to the calling thread, which holds it.
-            unsafe { libc::pthread_kill(libc::pthread_self(), libc::SIGTERM) };
+            // SAFETY: no preconditions.
+            let this = unsafe { libc::pthread_self() };
+            // SAFETY: `this` is the calling thread, which is alive and holds the signal.
+            unsafe { libc::pthread_kill(this, libc::SIGTERM) };
             assert!(wait(Duration::from_secs(5)));
         })
         .join()

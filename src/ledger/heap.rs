@@ -60,7 +60,8 @@ unsafe impl GlobalAlloc for Heap {
 fn count_allocated(bytes: usize) {
     match own::slot() {
         Some(slot) => slot.allocated(bytes as u64),
-        None => count_elsewhere(bytes, true),
+        None if own::is_made() => count_elsewhere(bytes, true),
+        None => {}
     }
 }
 
@@ -68,7 +69,8 @@ fn count_allocated(bytes: usize) {
 fn count_freed(bytes: usize) {
     match own::slot() {
         Some(slot) => slot.freed(bytes as u64),
-        None => count_elsewhere(bytes, false),
+        None if own::is_made() => count_elsewhere(bytes, false),
+        None => {}
     }
 }
 

@@ -124,6 +124,8 @@ pub(super) enum Senseless {
 
 impl<'a> Parts<'a> {
     /// Views of `words` as a segment of exactly the size that fits them. Looks at nothing inside.
+    // The alignment is checked before the first cast, and every part is a multiple of it long.
+    #[allow(clippy::cast_ptr_alignment)]
     pub(super) fn over(words: &'a [AtomicU64]) -> Option<Parts<'a>> {
         let bytes = size_of_val(words);
         let slots = bytes.checked_sub(segment_bytes(0))?;

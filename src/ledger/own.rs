@@ -72,6 +72,13 @@ pub(super) fn slot() -> Option<&'static Slot> {
     }
 }
 
+/// Whether there is a ledger: without one the allocator need not ask any further.
+#[inline(always)]
+pub(super) fn is_made() -> bool {
+    // Relaxed: only the null is looked at; `segment` acquires what is behind it.
+    !LEDGER.load(Ordering::Relaxed).is_null()
+}
+
 /// As `slot`, but takes one if this thread has none yet.
 #[inline]
 pub(super) fn place() -> Place {

@@ -235,6 +235,8 @@ struct Memory {
     nameless: Arc<str>,
     /// For each slot.
     ended: Vec<Ended>,
+    /// Empty between readings; kept for its room.
+    copies: Vec<Option<Copied>>,
 }
 
 impl Memory {
@@ -254,7 +256,8 @@ struct Ended {
 /// One reading. `now` is asked after all slots were copied, so that no honest start lies after it.
 fn view(parts: &Parts, now: impl FnOnce() -> Nanos, memory: &mut Memory) -> LedgerView {
     let mut patience = PATIENCE;
-    let copies: Vec<Option<Copied>> = parts.slots_used().iter().map(|slot| slot.copy(&mut patience)).collect();
+    let mut copies = std::mem::take(&mut memory.copies);
+    copies.extend(parts.slots_used().iter().map(|slot| slot.copy(&mut patience)));
     let now = now();
 
     // After the slots: a name is complete before a slot can hold its number.
@@ -269,6 +272,7 @@ fn view(parts: &Parts, now: impl FnOnce() -> Nanos, memory: &mut Memory) -> Ledg
     let read = |word: &AtomicU64| word.load(Ordering::Relaxed);
     let header = parts.header;
     let mut view = LedgerView {
+        rows: Vec::with_capacity(copies.len()),
         overflow: read(&header.overflow_threads),
         overflow_heap: HeapTally {
             allocated_bytes: read(&header.overflow_allocated_bytes),
@@ -295,6 +299,8 @@ fn view(parts: &Parts, now: impl FnOnce() -> Nanos, memory: &mut Memory) -> Ledg
         view.ended_tasks = view.ended_tasks.wrapping_add(ended.totals.done);
         view.ended_heap = view.ended_heap.plus(&heap(&ended.totals));
     }
+    copies.clear();
+    memory.copies = copies;
     // No honest process has a tid twice; of a dishonest one we believe the first.
     view.rows.sort_by_key(|row| row.tid);
     let told = view.rows.len();

@@ -158,13 +158,14 @@ fn memory(subject: &Subject<'_>) -> Evidence<()> {
         return Err(Unknown::NotCaptured);
     }
     let folder = glance::memory_folder(subject.root, subject.pid)?;
+    let reader = glance::reader_of(&folder).ok_or(Unknown::Unreadable)?;
     let mut address = None;
     maps::read(subject.root, &folder, |mapping| {
         if address.is_none() && mapping.permissions[0] == b'r' {
             address = Some(mapping.start);
         }
     })?;
-    match process_vm::read(subject.pid, address.ok_or(Unknown::Gone)?, &mut [0; 8]) {
+    match process_vm::read(reader, address.ok_or(Unknown::Gone)?, &mut [0; 8]) {
         Ok(_) => Ok(()),
         // Filtered away, as containers do.
         Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => Err(Unknown::NoKernelSupport),
@@ -172,23 +173,19 @@ fn memory(subject: &Subject<'_>) -> Evidence<()> {
     }
 }
 
+/// Of a kernel thread there is none. A main thread that has ended has lost it to the others.
 fn exe(subject: &Subject<'_>) -> Evidence<()> {
-    match fs::read_link(subject.root.process(subject.pid).join("exe")) {
+    let folder = glance::memory_folder(subject.root, subject.pid)?;
+    match fs::read_link(folder.join("exe")) {
         Ok(_) => Ok(()),
-        Err(error) => match refusal(subject.root, &error) {
-            // A kernel thread has the link, but it leads nowhere.
-            Unknown::Gone => Err(glance::memory_folder(subject.root, subject.pid)
-                .err()
-                .unwrap_or(Unknown::Gone)),
-            unknown => Err(unknown),
-        },
+        Err(error) => Err(refusal(subject.root, &error)),
     }
 }
 
 /// Whether the descriptors can be listed, and whether one of them is a ledger.
 fn ledger(subject: &Subject<'_>) -> Evidence<()> {
-    let folder = subject.root.process(subject.pid).join("fd");
-    let entries = fs::read_dir(&folder).map_err(|error| refusal(subject.root, &error))?;
+    let folder = glance::memory_folder(subject.root, subject.pid)?;
+    let entries = fs::read_dir(folder.join("fd")).map_err(|error| refusal(subject.root, &error))?;
     let found = entries.flatten().any(|entry| {
         fs::read_link(entry.path()).is_ok_and(|target| {
             let target = target.to_string_lossy();
@@ -258,8 +255,17 @@ mod tests {
         }
         let tried = probe(&root, Some(kthreadd));
         assert_eq!(of(&tried, "stat"), None);
-        for source in ["maps", "smaps", "smaps_rollup", "memory"] {
+        for source in ["maps", "smaps", "smaps_rollup", "memory", "exe", "ledger"] {
             assert_eq!(of(&tried, source), Some(Unknown::KernelThread), "{source}");
+        }
+    }
+
+    #[test]
+    fn a_process_whose_main_thread_has_ended_is_read_through_another() {
+        let root = ProcRoot::captured(format!("{}/tests/proc/memory-leader-gone", env!("CARGO_MANIFEST_DIR")));
+        let tried = probe(&root, Some(Pid(18904)));
+        for source in ["maps", "smaps", "smaps_rollup", "syscall"] {
+            assert_eq!(of(&tried, source), None, "{source}");
         }
     }
 

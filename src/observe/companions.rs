@@ -32,6 +32,9 @@ pub(super) trait Companions: Send {
     /// One stack. `NotAsked`: ask again later.
     fn stack(&mut self, wanted: Wanted) -> Evidence<StackUse>;
 
+    /// The main thread's stack, if the mappings have been read: known whatever that thread does.
+    fn main_stack(&mut self) -> Option<StackUse>;
+
     /// The process has called exec: neither ledger nor mappings are what they were.
     fn another_program(&mut self);
 }
@@ -95,7 +98,11 @@ impl Companions for Live {
     fn prepare_stacks(&mut self, wanted: &[Wanted], now: Nanos) {
         if let Some(stacks) = &self.stacks {
             let strange = |wanted: &Wanted| match &stacks.map {
-                Ok(map) => wanted.first_seen > stacks.read_at || map.find(wanted.stack_pointer).is_err(),
+                // Mapped then and in no stack: a goroutine's, say. Reading again will not help.
+                Ok(map) => {
+                    wanted.first_seen > stacks.read_at
+                        || !(map.holds(wanted.stack_pointer) || map.has_mapped(wanted.stack_pointer))
+                }
                 Err(_) => true,
             };
             let rested = now.saturating_sub(stacks.read_at).0 >= stacks.took.0.saturating_mul(10);
@@ -120,6 +127,10 @@ impl Companions for Live {
             return Err(Unknown::NotAsked);
         }
         map.find(wanted.stack_pointer)
+    }
+
+    fn main_stack(&mut self) -> Option<StackUse> {
+        self.stacks.as_ref()?.map.as_ref().ok()?.main()
     }
 
     fn another_program(&mut self) {
@@ -159,6 +170,45 @@ impl Patience {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn our_own_stacks_are_found_in_our_own_mappings() {
+        let root = ProcRoot::live();
+        let mut live = live(&root, Pid(std::process::id()));
+        let here = 0u64;
+        let now = clock::monotonic();
+        let wanted = Wanted {
+            stack_pointer: &raw const here as u64,
+            first_seen: now,
+        };
+        assert_eq!(live.stack(wanted), Err(Unknown::NotAsked));
+        live.prepare_stacks(&[wanted], clock::monotonic());
+        let stack = live.stack(wanted).unwrap();
+        assert!(stack.start < wanted.stack_pointer && wanted.stack_pointer < stack.end);
+        assert_eq!(stack.used_bytes, Ok(stack.end - wanted.stack_pointer));
+        assert!(
+            live.main_stack()
+                .is_some_and(|main| main.used_bytes == Err(Unknown::Running))
+        );
+
+        // A thread that is newer than the reading has to wait for the next one.
+        let newer = Wanted {
+            first_seen: clock::monotonic(),
+            ..wanted
+        };
+        assert_eq!(live.stack(newer), Err(Unknown::NotAsked));
+        live.another_program();
+        assert_eq!(live.stack(wanted), Err(Unknown::NotAsked));
+    }
+
+    #[test]
+    fn a_process_without_a_ledger_says_so() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let mut live = live(&ProcRoot::live(), Pid(child.id()));
+        assert_eq!(live.ledger(Nanos(0)), Err(Unknown::NoLedger));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
 
     #[test]
     fn patience_grows_but_never_ends() {

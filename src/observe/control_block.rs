@@ -33,14 +33,22 @@ pub(super) struct Block {
     pub(super) guard_bytes: u64,
 }
 
-/// The stacks within the mapping from `start` to `end`, from the highest down. `read` fills the
-/// buffer from that address or says false. Stops where there is no block, so what it gives back
-/// always reaches up to `end` without a hole.
-pub(super) fn stacks_within(mut read: impl FnMut(u64, &mut [u8]) -> bool, start: u64, end: u64) -> Vec<Block> {
+/// The stacks within the mapping from `start` to `end`, from the highest down, `most` of them.
+/// `read` fills the buffer from that address or says false. Stops where there is no block, so what
+/// it gives back always reaches up to `end` without a hole.
+pub(super) fn stacks_within(
+    mut read: impl FnMut(u64, &mut [u8]) -> bool,
+    start: u64,
+    end: u64,
+    most: usize,
+) -> Vec<Block> {
     let mut blocks = Vec::new();
     let mut top = end;
     let mut bytes = [0; LOOK_BYTES];
-    while top.saturating_sub(start) >= LOOK_BYTES as u64 && read(top - LOOK_BYTES as u64, &mut bytes) {
+    while blocks.len() < most
+        && top.saturating_sub(start) >= LOOK_BYTES as u64
+        && read(top - LOOK_BYTES as u64, &mut bytes)
+    {
         let Some(block) = block_at_end(&bytes, top) else { break };
         blocks.push(block);
         // Never upwards or in place, whatever the block says: `block_at_end` saw to that.
@@ -108,7 +116,7 @@ mod tests {
             into.copy_from_slice(&memory[at..at + into.len()]);
             true
         };
-        stacks_within(read, base, base + memory.len() as u64)
+        stacks_within(read, base, base + memory.len() as u64, 1000)
     }
 
     #[test]

@@ -143,6 +143,11 @@ pub(super) fn memory_folder(root: &ProcRoot, pid: Pid) -> Evidence<PathBuf> {
     Err(Unknown::Zombie)
 }
 
+/// Through whom the memory of such a folder is read.
+pub(super) fn reader_of(folder: &Path) -> Option<Pid> {
+    folder.file_name()?.to_str()?.parse().ok().map(Pid)
+}
+
 /// Size and resident in bytes, by `statm`, or by `status` where a captured tree has only that.
 pub(super) fn totals(root: &ProcRoot, folder: &Path, page_bytes: u64) -> Evidence<(u64, u64)> {
     match statm::read(root, folder) {

@@ -122,22 +122,32 @@ impl Inspector {
     /// The latest snapshot. Renews the lease (10 s); a process not yet watched is read at once.
     pub fn snapshot(&self, pid: Pid) -> Result<Arc<Snapshot>, InspectError> {
         let key = self.resolve(pid)?;
-        self.wait_for(key, |snapshot, interval| {
-            // A pass over many threads takes its time: what it gives is fresh when it ends.
-            let ended = Nanos(snapshot.taken_at.0 + snapshot.cost.wall.0);
-            clock::monotonic().saturating_sub(ended) <= nanos(interval + SLACK)
-        })
+        self.wait_for(
+            key,
+            |_| PATIENCE,
+            |snapshot, interval| {
+                // A pass over many threads takes its time: what it gives is fresh when it ends.
+                let ended = Nanos(snapshot.taken_at.0 + snapshot.cost.wall.0);
+                clock::monotonic().saturating_sub(ended) <= nanos(interval + SLACK)
+            },
+        )
     }
 
-    /// The next snapshot that is taken after this moment on `CLOCK_MONOTONIC`; renews the lease.
+    /// The next snapshot that is taken after this moment on `CLOCK_MONOTONIC`; renews the lease. Waits
+    /// for an interval and 5 s at most.
     pub fn snapshot_after(&self, pid: Pid, moment: Nanos) -> Result<Arc<Snapshot>, InspectError> {
         let key = self.resolve(pid)?;
-        self.wait_for(key, |snapshot, _| snapshot.taken_at > moment)
+        self.wait_for(
+            key,
+            |interval| interval + PATIENCE,
+            |snapshot, _| snapshot.taken_at > moment,
+        )
     }
 
     fn wait_for(
         &self,
         key: ProcessKey,
+        patience: impl Fn(Duration) -> Duration,
         is_wanted: impl Fn(&Snapshot, Duration) -> bool,
     ) -> Result<Arc<Snapshot>, InspectError> {
         let shared = &*self.0;
@@ -151,7 +161,6 @@ impl Inspector {
             state.watched.insert(key, Watched::asked(now));
             shared.work.notify_all();
         }
-        let mut patience = PATIENCE;
         let asked = Instant::now();
         loop {
             if state.stopped {
@@ -163,7 +172,7 @@ impl Inspector {
             };
             watched.asked_at = clock::monotonic();
             let interval = watched.interval(shared.settings.interval);
-            patience = patience.max(interval + PATIENCE);
+            let patience = patience(interval);
             match &watched.outcome {
                 Some(Ok(snapshot)) if is_wanted(snapshot, interval) => return Ok(Arc::clone(snapshot)),
                 Some(Err(Failed::Denied)) => return Err(InspectError::Denied(key.pid)),
@@ -226,7 +235,7 @@ impl Inspector {
             thread.cpu_ratio = row.cpu_ratio;
             thread.run_delay_ratio = row.run_delay_ratio;
             thread.heap = row.heap;
-            thread.task = row.task.clone();
+            thread.task.clone_from(&row.task);
             thread.pool.clone_from(&row.pool);
             if row.state == crate::model::ThreadState::Parked && thread.state == crate::model::ThreadState::Sleeping {
                 thread.state = row.state;

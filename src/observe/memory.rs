@@ -62,6 +62,10 @@ const HEAD_BYTES: usize = 4096;
 /// A program is mapped in so many pieces at most.
 const MOST_SEGMENTS: usize = 32;
 
+/// A process may fill its memory with what looks like control blocks. More stacks than a machine
+/// has threads are not looked at.
+const MOST_STACKS: usize = 65_536;
+
 /// Where glibc starts the heaps of its arenas; their unused room is inaccessible and looks like a guard.
 const ARENA_ALIGNMENT: u64 = 64 << 20;
 
@@ -132,6 +136,11 @@ fn look(
             break taken_at;
         }
     };
+    // The size was read last. When there is none the memory was given back on the way, and what was
+    // read before may have been cut short.
+    if totals.0 == 0 {
+        return Err(InspectError::Ended(pid));
+    }
     let resident = reading.resident;
     if resident.is_err() {
         reading.clear();
@@ -407,7 +416,7 @@ impl Reading {
     /// thread stands. Finds nothing where memory may not be read.
     fn ask_memory(&self, root: &ProcRoot, pid: Pid, folder: &Path, threads: &[Stander]) -> Told {
         // The main thread may have ended: then memory is read through the one whose folder this is.
-        let through = folder.file_name().and_then(|name| name.to_str()?.parse().ok()).map(Pid);
+        let through = glance::reader_of(folder);
         let (false, Some(through), Ok(pages)) = (root.is_captured(), through, Pagemap::open(folder)) else {
             return Told::default();
         };
@@ -436,9 +445,10 @@ impl Reading {
         };
         let by_tid = glance::own_tids(root, pid, threads.iter().map(|thread| thread.tid));
         let mut chains = Vec::new();
+        let mut left = MOST_STACKS;
         for region in places {
             let (start, end) = (self.regions[region].start, self.regions[region].end);
-            let links: Vec<Link> = control_block::stacks_within(read, start, end)
+            let links: Vec<Link> = control_block::stacks_within(read, start, end, left)
                 .into_iter()
                 .map(|block| Link {
                     block,
@@ -448,6 +458,7 @@ impl Reading {
                         .map_err(|error| maps::refusal(root, &error)),
                 })
                 .collect();
+            left -= links.len();
             if !links.is_empty() {
                 chains.push(Chain { region, links });
             }
@@ -499,8 +510,8 @@ impl Reading {
         classify_files(&mut regions, &files, &told.tails);
 
         let mut owners = Owners::new(&shapes, threads.len());
-        owners.by_name(pid, threads);
         owners.by_block(&told.chains);
+        owners.by_name(pid, threads);
         owners.by_stack_pointer(threads, seen);
         let (known_sizes, known_guards) = owners.proven(stack_limit);
         let nobodys = owners.by_elimination(threads, &regions, &known_sizes, &known_guards);
@@ -649,7 +660,16 @@ impl Owners<'_> {
                 Named::Main => pid.0,
                 Named::Thread(tid) => tid,
             };
-            if let Ok(thread) = threads.binary_search_by_key(&tid, |thread| thread.tid.0) {
+            let Ok(thread) = threads.binary_search_by_key(&tid, |thread| thread.tid.0) else {
+                continue;
+            };
+            // A process forked by a thread: its main thread stands on the copy of that one's stack,
+            // and what bears the name is left over.
+            let elsewhere = threads[thread]
+                .stack_pointer
+                .ok()
+                .and_then(|address| self.shape_at(address));
+            if !self.has_stack[thread] && elsewhere.is_none_or(|shape| shape == at) {
                 self.give(at, thread, "exact");
             }
         }
@@ -869,6 +889,7 @@ fn classify_files(regions: &mut [Region], files: &[Option<Backing>], known_tails
 mod tests {
     use super::*;
     use crate::kernel::maps::parse_line;
+    use std::fmt::Write as _;
     use std::fs::File;
     use std::io::{BufRead, BufReader, Write};
     use std::os::fd::AsRawFd;
@@ -1099,6 +1120,17 @@ mod tests {
             owners_of(TWO_STACKS, &threads, &[]),
             [(0x7f00_0080_2000, None, "guess"), MAIN]
         );
+    }
+
+    #[test]
+    fn the_child_of_a_thread_stands_on_the_copy_of_its_stack() {
+        let threads = [stander(1, Ok(0x7f00_0080_0000))];
+        let found = owners_of(TWO_STACKS, &threads, &[]);
+        assert!(
+            found.contains(&(0x7f00_0000_1000, Some(1), "stack_pointer")),
+            "{found:?}"
+        );
+        assert!(found.contains(&(0x7ffe_823d_7000, None, "exact")), "{found:?}");
     }
 
     #[test]
@@ -1569,6 +1601,88 @@ mod tests {
                 region.kind == RegionKind::Stack && region.owner.is_none() && region.end - region.start == 64 << 10
             });
             assert_eq!(kept.unwrap().found_by, Some("exact"));
+        }
+    }
+
+    #[test]
+    fn a_zombie_has_given_its_memory_back() {
+        let root = ProcRoot::live();
+        let mut child = Command::new("true").spawn().unwrap();
+        let pid = Pid(child.id());
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while glance::memory_folder(&root, pid) != Err(Unknown::Zombie) {
+            assert!(Instant::now() < deadline, "true never ended");
+            thread::yield_now();
+        }
+        let map = read(&root, pid).unwrap();
+        child.wait().unwrap();
+        assert_eq!(map.resident_known, Err(Unknown::Zombie));
+        assert_eq!(map.stacks, [(Tid(pid.0), "true".into(), Err(Unknown::Zombie))]);
+    }
+
+    #[test]
+    fn a_process_that_moves_is_shown_as_it_is_within_a_bound() {
+        // A thread of ours maps and unmaps, so that no two readings agree.
+        let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let restless = thread::spawn({
+            let stop = stop.clone();
+            move || {
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    std::hint::black_box(vec![1u8; 1 << 20]);
+                }
+            }
+        });
+        for _ in 0..5 {
+            let map = read(&ProcRoot::live(), Pid(std::process::id())).unwrap();
+            assert_eq!(map.resident_known, Ok(()));
+            assert!(map.totals.rollup.unwrap().resident_bytes > 0);
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        restless.join().unwrap();
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_the_map_nobody_gets_two_stacks(
+            pieces in proptest::collection::vec((0u64..3, 1u64..40, 0usize..6), 0..40),
+            standing in proptest::collection::vec(proptest::option::of((0usize..40, 0u64..0x20000)), 1..12),
+        ) {
+            const LOOKS: [&str; 6] = [
+                "---p 00000000 00:00 0",
+                "rw-p 00000000 00:00 0",
+                "r-xp 00000000 fe:00 7 /lib/x.so",
+                "rw-p 00000000 fe:00 7 /lib/x.so",
+                "rw-p 00000000 00:00 0 [heap]",
+                "rw-s 00000000 00:01 7 /dev/zero (deleted)",
+            ];
+            let (mut lines, mut starts, mut at) = (String::new(), Vec::new(), 0x10000u64);
+            for (hole, pages, look) in pieces {
+                at += hole * 4096;
+                starts.push(at);
+                let _ = writeln!(lines, "{at:x}-{:x} {}", at + pages * 4096, LOOKS[look]);
+                at += pages * 4096;
+            }
+            let threads: Vec<Stander> = standing
+                .iter()
+                .enumerate()
+                .map(|(n, place)| {
+                    let address = place.and_then(|(piece, offset)| Some(starts.get(piece)? + offset));
+                    stander(n as u32 + 1, address.ok_or(Unknown::Running))
+                })
+                .collect();
+            let reading = reading_of(&lines);
+            let before = reading.sum();
+            let (regions, stacks) = reading.classify(Pid(1), &threads, &Told::default(), |_| None, Some(8 << 20));
+            let sum = regions.iter().fold(Sizes::default(), |sum, region| sum.plus(region.sizes));
+            proptest::prop_assert_eq!(sum, before);
+            for (thread, stack) in threads.iter().zip(&stacks) {
+                let own = |kind| regions.iter().filter(move |region| region.kind == kind && region.owner == Some(thread.tid));
+                proptest::prop_assert_eq!(own(RegionKind::Stack).count(), usize::from(stack.is_ok()));
+                proptest::prop_assert!(own(RegionKind::Guard).count() <= own(RegionKind::Stack).count());
+                if let (Ok(stack), Ok(address)) = (stack, thread.stack_pointer) {
+                    proptest::prop_assert!((stack.start..stack.end).contains(&address));
+                }
+            }
         }
     }
 

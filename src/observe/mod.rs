@@ -1,8 +1,13 @@
-//! What kernel and ledger readings mean: snapshots of processes at thread depth. (signatures; being built)
+//! What kernel and ledger readings mean: snapshots of processes at thread depth.
 //!
 //! `sampler` is a plain thread on a fixed grid. It reads the watched processes and delivers a
 //! snapshot of each. [`Inspector`] is the handle for a close look on request; it also renews the
 //! lease by which a process stays watched.
+//!
+//! How a snapshot is made: `threads` reads the task directory and each thread's files, with `rates`
+//! from two readings, `waits` from system call and kernel function, and `churn` from who is new and
+//! who is missing; `companions` add the ledger and the stacks (`own_stack`). `census` is the list of
+//! all processes; `memory` classifies one process' mappings; `capabilities` tries each source.
 
 mod capabilities;
 mod census;

@@ -28,6 +28,8 @@ use crate::model::{Nanos, Pid, ProcessKey, Role, Snapshot};
 
 /// No process is read more often.
 pub(super) const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
+/// A shorter lease could end before the one who asked has woken up to take the answer.
+const SHORTEST_LEASE: Duration = Duration::from_secs(1);
 /// Most processes under watch at one time.
 const MOST_WATCHED: usize = 256;
 /// The kernel keeps some 4 KiB for each file of `/proc` that is held open and was read.
@@ -110,7 +112,11 @@ impl Watched {
     }
 
     fn is_over(&self, now: Nanos, lease: Duration) -> bool {
-        !self.standing && self.guards.is_empty() && now.saturating_sub(self.asked_at) > nanos(lease)
+        // Who was not read yet is still waited for, however busy we are.
+        self.outcome.is_some()
+            && !self.standing
+            && self.guards.is_empty()
+            && now.saturating_sub(self.asked_at) > nanos(lease)
     }
 
     /// The shortest of all that were asked for.
@@ -229,6 +235,7 @@ pub(super) fn start_with(
     companions: Make,
 ) -> io::Result<(Sampler, Inspector)> {
     settings.interval = settings.interval.max(SHORTEST_INTERVAL);
+    settings.lease = settings.lease.max(SHORTEST_LEASE);
     settings.census_interval = settings.census_interval.max(SHORTEST_INTERVAL);
     let root = settings.procfs.clone();
     // Not only that the folder is there: it must look like a /proc, or every answer would be "no process".
@@ -528,6 +535,9 @@ mod tests {
         fn stack(&mut self, _: Wanted) -> Evidence<StackUse> {
             Err(Unknown::NotAsked)
         }
+        fn main_stack(&mut self) -> Option<StackUse> {
+            None
+        }
         fn another_program(&mut self) {}
     }
 
@@ -623,6 +633,47 @@ mod tests {
     }
 
     #[test]
+    fn the_lease_asked_for_longest_ago_gives_way() {
+        let key = |number: u32| ProcessKey {
+            pid: Pid(number),
+            start: crate::model::Ticks(1),
+        };
+        let most = MOST_WATCHED as u32;
+        let mut state = State {
+            stop: false,
+            stopped: false,
+            watched: (0..most)
+                .map(|number| (key(number), Watched::asked(Nanos(u64::from(number)))))
+                .collect(),
+            cost: SamplerCost::default(),
+            next_guard: 0,
+        };
+        state.watched.get_mut(&key(0)).unwrap().standing = true;
+        state.watched.get_mut(&key(1)).unwrap().guards.insert(0, WAIT);
+        state.make_room();
+        assert_eq!(state.watched.len(), MOST_WATCHED - 1);
+        assert!(!state.watched.contains_key(&key(2)));
+        // With nothing but guards and standing watches there is nobody to send away.
+        for watched in state.watched.values_mut() {
+            watched.standing = true;
+        }
+        state.watched.insert(key(2), Watched::asked(Nanos(0)));
+        state.watched.get_mut(&key(2)).unwrap().standing = true;
+        state.make_room();
+        assert_eq!(state.watched.len(), MOST_WATCHED);
+    }
+
+    #[test]
+    fn who_was_not_read_yet_is_not_let_go() {
+        let mut watched = Watched::asked(Nanos(0));
+        let late = nanos(WAIT * 10);
+        assert!(!watched.is_over(late, WAIT));
+        watched.outcome = Some(Err(Failed::Denied));
+        assert!(watched.is_over(late, WAIT));
+        assert!(!watched.is_over(Nanos(1), WAIT));
+    }
+
+    #[test]
     fn lines_lie_at_whole_multiples_and_after_now() {
         let second = Duration::from_secs(1);
         assert_eq!(line_after(Nanos(0), second), Nanos(1_000_000_000));
@@ -633,7 +684,7 @@ mod tests {
     #[test]
     fn a_stranger_is_read_at_once_and_stays_watched_for_its_lease() {
         let settings = Settings {
-            lease: Duration::from_millis(300),
+            lease: Duration::from_millis(1),
             ..fast()
         };
         let (_sampler, inspector, deliveries) = run(settings);

@@ -48,7 +48,7 @@ const TURN: usize = 256;
 /// A small process is gone through in so many seconds.
 const ROUND_SECONDS: usize = 16;
 /// No pass goes on for longer: what is left then is read in the next one.
-const PASS_LIMIT: Duration = Duration::from_secs(3);
+const PASS_LIMIT: Duration = Duration::from_secs(4);
 
 /// Why a pass gave nothing.
 #[derive(Debug)]
@@ -179,6 +179,10 @@ pub(super) struct ProcessReader {
     dir: OwnedFd,
     task: OwnedFd,
     /// In tid order.
+    #[expect(
+        clippy::vec_box,
+        reason = "each pass builds the list anew: pointers are moved, not rows of a kilobyte"
+    )]
     threads: Vec<Box<Kept>>,
     files: ThreadFiles,
     companions: Box<dyn Companions>,
@@ -189,6 +193,8 @@ pub(super) struct ProcessReader {
     program: (u64, u64),
     /// Which rows of a large process are next to be read anew.
     turn: usize,
+    /// `PASS_LIMIT`, but for tests.
+    limit: Duration,
     listing: Vec<u32>,
 }
 
@@ -231,6 +237,7 @@ impl ProcessReader {
                     budget,
                     buffer,
                     path: String::with_capacity(32),
+                    thread: None,
                 },
                 words: Words::default(),
             },
@@ -240,6 +247,7 @@ impl ProcessReader {
             previous: None,
             program,
             turn: 0,
+            limit: PASS_LIMIT,
             listing: Vec::new(),
         })
     }
@@ -347,7 +355,7 @@ impl ProcessReader {
             Keep::Clock
         };
         let turn = self.next_turn(began);
-        let limit = Nanos(began.0 + PASS_LIMIT.as_nanos() as u64);
+        let limit = Nanos(began.0 + self.limit.as_nanos() as u64);
         let (mut started, mut late) = (0, false);
         let mut before = std::mem::take(&mut self.threads).into_iter().enumerate().peekable();
         let mut after = Vec::with_capacity(self.listing.len());
@@ -356,7 +364,7 @@ impl ProcessReader {
             let tid = Tid(self.listing[index]);
             // Known, but missing from the listing: it can hide one that is still there.
             while let Some((_, mut kept)) = before.next_if(|(_, kept)| kept.row.tid() < tid) {
-                if !matches!(self.files.look(&self.task, &mut kept, keep, true)?, Look::Ended) {
+                if !matches!(self.files.look(&self.task, &mut kept, keep, true), Look::Ended) {
                     after.push(kept);
                 }
             }
@@ -367,7 +375,7 @@ impl ProcessReader {
                 continue;
             }
             if let Some((place, mut kept)) = known {
-                match self.files.look(&self.task, &mut kept, keep, turn.contains(&place))? {
+                match self.files.look(&self.task, &mut kept, keep, turn.contains(&place)) {
                     Look::AsItWas => {
                         after.push(kept);
                         continue;
@@ -392,7 +400,7 @@ impl ProcessReader {
             after.extend(self.files.read(&self.task, tid, None, keep, kernel_thread)?);
         }
         for (_, mut kept) in before {
-            if !matches!(self.files.look(&self.task, &mut kept, keep, true)?, Look::Ended) {
+            if !matches!(self.files.look(&self.task, &mut kept, keep, true), Look::Ended) {
                 after.push(kept);
             }
         }
@@ -422,6 +430,18 @@ impl ProcessReader {
     }
 
     fn find_stacks(&mut self) {
+        self.find_due_stacks();
+        // The main thread's is known by its name, whatever that thread does.
+        let main = Tid(self.key.pid.0);
+        if let Ok(place) = self.threads.binary_search_by_key(&main, |kept| kept.row.tid())
+            && self.threads[place].row.stack == Err(Unknown::Running)
+            && let Some(stack) = self.companions.main_stack()
+        {
+            self.threads[place].row.stack = Ok(stack);
+        }
+    }
+
+    fn find_due_stacks(&mut self) {
         let due: Vec<usize> = (0..self.threads.len())
             .filter(|index| self.threads[*index].stack_due)
             .collect();
@@ -450,7 +470,7 @@ impl ProcessReader {
             Ok(_) => Unknown::NoSlot,
             Err(why) => *why,
         };
-        let join = |kept: &Box<Kept>| {
+        let join = |kept: &Kept| {
             let mut row = kept.row.clone();
             match by_tid.get(&kept.innermost) {
                 Some(said) => add_ledger(&mut row, said),
@@ -461,7 +481,7 @@ impl ProcessReader {
             }
             row
         };
-        self.threads.iter().map(join).collect()
+        self.threads.iter().map(|kept| join(kept)).collect()
     }
 
     /// One thread, read now, without rates and without the ledger's words. `None`: it has ended.
@@ -504,33 +524,33 @@ struct ThreadFiles {
 
 impl ThreadFiles {
     /// A known thread: has it run since, is it still there? Sets its rates when it hasn't moved.
-    fn look(&mut self, task: &OwnedFd, kept: &mut Kept, keep: Keep, anew: bool) -> io::Result<Look> {
+    fn look(&mut self, task: &OwnedFd, kept: &mut Kept, keep: Keep, anew: bool) -> Look {
         if keep == Keep::Clock && kept.files[Name::Stat as usize].is_some() {
             for file in kept.files.iter_mut().skip(1) {
                 *file = None;
             }
         }
         let Ok(before) = kept.reading.clock else {
-            return Ok(Look::Moved);
+            return Look::Moved;
         };
         let (tid, was_runnable) = (kept.row.tid(), kept.reading.runnable);
         let now = clock::monotonic();
         let clock = match self.texts.read(task, tid, &mut kept.files, Name::Schedstat, keep) {
             Ok(Some(line)) => schedstat::parse(line),
-            Ok(None) => return Ok(Look::Ended),
-            Err(_) => return Ok(Look::Moved),
+            Ok(None) => return Look::Ended,
+            Err(_) => return Look::Moved,
         };
         if anew || was_runnable || clock != Some(before) {
-            return Ok(Look::Moved);
+            return Look::Moved;
         }
         if keep == Keep::All && now.saturating_sub(kept.checked_at) >= CHECK {
             kept.checked_at = now;
             let Ok(Some(line)) = self.texts.read(task, tid, &mut kept.files, Name::Stat, keep) else {
-                return Ok(Look::Moved);
+                return Look::Moved;
             };
             let same = stat::parse(line).is_some_and(|stat| stat_is_as_it_was(&stat, &kept.row));
             if !same {
-                return Ok(Look::Moved);
+                return Look::Moved;
             }
         }
         let reading = Reading {
@@ -539,7 +559,7 @@ impl ThreadFiles {
         };
         self.rate(&mut kept.row, Some(&kept.reading), &reading);
         kept.reading = reading;
-        Ok(Look::AsItWas)
+        Look::AsItWas
     }
 
     fn rate(&self, row: &mut Thread, earlier: Option<&Reading>, later: &Reading) {
@@ -554,6 +574,26 @@ impl ThreadFiles {
 
     /// All that the kernel tells of one thread. `None`: it has ended, or its tid is another's now.
     fn read(
+        &mut self,
+        task: &OwnedFd,
+        tid: Tid,
+        known: Option<Box<Kept>>,
+        keep: Keep,
+        kernel_thread: bool,
+    ) -> io::Result<Option<Box<Kept>>> {
+        // With all files kept there is nothing to open.
+        let all_kept = known
+            .as_ref()
+            .is_some_and(|kept| kept.files.iter().all(Option::is_some));
+        if !all_kept && self.texts.enter(task, tid)?.is_none() {
+            return Ok(None);
+        }
+        let read = self.read_files(task, tid, known, keep, kernel_thread);
+        self.texts.thread = None;
+        read
+    }
+
+    fn read_files(
         &mut self,
         task: &OwnedFd,
         tid: Tid,
@@ -753,9 +793,19 @@ struct Texts {
     budget: Arc<FileBudget>,
     buffer: Buffer,
     path: String,
+    /// The directory of the thread whose files are being read one after the other.
+    thread: Option<OwnedFd>,
 }
 
 impl Texts {
+    /// From here on files are opened through the directory of this thread. `None`: it has ended.
+    fn enter(&mut self, task: &OwnedFd, tid: Tid) -> io::Result<Option<()>> {
+        self.path.clear();
+        let _ = write!(self.path, "{tid}");
+        self.thread = file::open_path_at(task, &self.path)?;
+        Ok(self.thread.as_ref().map(|_| ()))
+    }
+
     /// The text of one file, through the kept one where there is one.
     fn read(
         &mut self,
@@ -769,9 +819,14 @@ impl Texts {
         if let Some(kept) = kept {
             return file::reread(kept.file.as_fd(), &mut self.buffer);
         }
-        self.path.clear();
-        let _ = write!(self.path, "{tid}/{}", name.text());
-        let Some(opened) = file::open(task, &self.path)? else {
+        let opened = if let Some(thread) = &self.thread {
+            file::open(thread, name.text())?
+        } else {
+            self.path.clear();
+            let _ = write!(self.path, "{tid}/{}", name.text());
+            file::open(task, &self.path)?
+        };
+        let Some(opened) = opened else {
             return Ok(None);
         };
         if keep == Keep::Clock && !matches!(name, Name::Schedstat) {
@@ -904,6 +959,9 @@ mod tests {
                 used_bytes: Ok(1),
                 guard_bytes: None,
             })
+        }
+        fn main_stack(&mut self) -> Option<StackUse> {
+            None
         }
         fn another_program(&mut self) {}
     }
@@ -1164,6 +1222,24 @@ mod tests {
     }
 
     #[test]
+    fn what_a_pass_has_no_time_for_is_read_in_the_next_one() {
+        let blocked = Blocked::start("later");
+        let mut reader = reader(std::process::id());
+        reader.limit = Duration::ZERO;
+        let cut = pass(&mut reader);
+        assert!(cut.truncated && cut.threads.is_empty(), "{cut:?}");
+        reader.limit = PASS_LIMIT;
+        let whole = pass(&mut reader);
+        assert!(!whole.truncated);
+        let began = row(&whole, blocked.tid).key;
+        // Cut short again, the rows that are known stay.
+        reader.limit = Duration::ZERO;
+        let cut = pass(&mut reader);
+        assert!(cut.truncated);
+        assert_eq!(row(&cut, blocked.tid).key, began);
+    }
+
+    #[test]
     fn files_go_back_to_the_budget() {
         let budget = FileBudget::new(100);
         let key = resolve(&ProcRoot::live(), Pid(std::process::id())).unwrap().unwrap();
@@ -1293,6 +1369,9 @@ mod tests {
         fn stack(&mut self, _: Wanted) -> Evidence<StackUse> {
             Err(Unknown::NotAsked)
         }
+        fn main_stack(&mut self) -> Option<StackUse> {
+            None
+        }
         fn another_program(&mut self) {}
     }
 
@@ -1311,6 +1390,106 @@ mod tests {
         let stranger = row(&snapshot, stranger.tid);
         assert_eq!((stranger.heap, stranger.pool.as_deref()), (Err(Unknown::NoSlot), None));
         assert!(snapshot.started_exact);
+    }
+
+    /// Counts how often the process has become another program.
+    struct Counting(Arc<AtomicU64>);
+
+    impl Companions for Counting {
+        fn ledger(&mut self, _: Nanos) -> Evidence<Arc<LedgerView>> {
+            Err(Unknown::NoLedger)
+        }
+        fn prepare_stacks(&mut self, _: &[Wanted], _: Nanos) {}
+        fn stack(&mut self, _: Wanted) -> Evidence<StackUse> {
+            Err(Unknown::NotAsked)
+        }
+        fn main_stack(&mut self) -> Option<StackUse> {
+            None
+        }
+        fn another_program(&mut self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_process_that_becomes_another_program_keeps_its_key_and_loses_its_mappings() {
+        let child = Command::new("sh")
+            .args(["-c", "read line; exec sleep 60"])
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut program = Program(child);
+        let times = Arc::new(AtomicU64::new(0));
+        let pid = program.0.id();
+        let mut reader = reader_with(&ProcRoot::live(), pid, 100, Box::new(Counting(Arc::clone(&times))));
+        let before = pass_until(&mut reader, |snapshot| {
+            &*snapshot.name == "sh" && snapshot.threads[0].wait.is_ok()
+        });
+        let seen = times.load(Ordering::Relaxed);
+        drop(program.0.stdin.take());
+        let after = pass_until(&mut reader, |snapshot| &*snapshot.name == "sleep");
+        assert_eq!(after.threads[0].key, before.threads[0].key);
+        assert_eq!(after.started_total, 1);
+        assert_eq!(times.load(Ordering::Relaxed), seen + 1);
+    }
+
+    #[test]
+    fn a_thread_that_ends_between_listing_and_reading_is_no_error() {
+        let mut reader = reader(std::process::id());
+        let gone = {
+            let blocked = Blocked::start("gone");
+            blocked.tid
+        };
+        let deadline = Instant::now() + Duration::from_secs(10);
+        // The kernel takes a moment to take it away after the join.
+        loop {
+            let ReaderParts { task, files } = parts(&mut reader);
+            match files.read(task, gone, None, Keep::All, false).unwrap() {
+                None => break,
+                Some(_) => assert!(Instant::now() < deadline),
+            }
+        }
+    }
+
+    struct ReaderParts<'a> {
+        task: &'a OwnedFd,
+        files: &'a mut ThreadFiles,
+    }
+
+    fn parts(reader: &mut ProcessReader) -> ReaderParts<'_> {
+        ReaderParts {
+            task: &reader.task,
+            files: &mut reader.files,
+        }
+    }
+
+    #[test]
+    fn threads_that_come_and_go_all_the_time_never_break_a_pass() {
+        let stop = Arc::new(AtomicBool::new(false));
+        let maker = std::thread::spawn({
+            let stop = Arc::clone(&stop);
+            move || {
+                while !stop.load(Ordering::Relaxed) {
+                    let short: Vec<_> = (0..8).map(|_| std::thread::spawn(|| ())).collect();
+                    for thread in short {
+                        let _ = thread.join();
+                    }
+                }
+            }
+        });
+        let mut reader = reader(std::process::id());
+        for _ in 0..200 {
+            let snapshot = pass(&mut reader);
+            assert_eq!(
+                snapshot.started_total,
+                snapshot.ended_total + snapshot.threads.len() as u64
+            );
+            let mut tids: Vec<Tid> = snapshot.threads.iter().map(Thread::tid).collect();
+            tids.dedup();
+            assert_eq!(tids.len(), snapshot.threads.len());
+        }
+        stop.store(true, Ordering::Relaxed);
+        maker.join().unwrap();
     }
 
     fn captured() -> ProcRoot {

@@ -182,6 +182,7 @@ fn kind_of_function(function: &str) -> WaitKind {
 mod tests {
     use super::*;
 
+    #[expect(clippy::unnecessary_wraps, reason = "the shape of the reading it stands for")]
     fn blocked(number: Option<u64>) -> Evidence<Syscall> {
         Ok(Syscall::Blocked {
             number,
@@ -191,6 +192,7 @@ mod tests {
         })
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "the shape of the reading it stands for")]
     fn function(name: &str) -> Evidence<Option<Arc<str>>> {
         Ok(Some(Arc::from(name)))
     }

@@ -59,19 +59,14 @@ pub(super) trait Kind: Send + Sync + Sized + 'static {
     fn seat(crew: &Arc<Crew<Self>>, seat: Seat<Self>, tools: Self::Tools) -> Rc<Self::Hand>;
     fn push(crew: &Crew<Self>, queued: Queued);
     /// The next task, waited for. `None` when this worker is dismissed. Forked jobs are run inside.
-    fn next(crew: &Crew<Self>, hand: &Self::Hand) -> Option<Next>;
+    /// `last_end` is when the last task ended; it is cleared unless the next one was there at once.
+    fn next(crew: &Crew<Self>, hand: &Self::Hand, last_end: &mut Option<Nanos>) -> Option<Queued>;
     /// A dismissed worker gives back tasks that it had taken for later.
     fn give_back(crew: &Crew<Self>, hand: &Self::Hand);
     /// Takes a task out from anywhere, to be abandoned.
     fn take_any(crew: &Crew<Self>) -> Option<Queued>;
     /// Fewer workers are wanted: sleepers must look.
     fn wake_all(crew: &Crew<Self>);
-}
-
-pub(super) struct Next {
-    pub queued: Queued,
-    /// It was there at once: the end of the last task is the start of this one.
-    pub straight_on: bool,
 }
 
 /// The desks of a crew, by number.
@@ -223,9 +218,8 @@ where
         drop(started);
         loop {
             let mut last_end = None;
-            while let Some(next) = K::next(&self, &hand) {
-                let at_once = last_end.filter(|_| next.straight_on);
-                last_end = Some(self.perform(&desk, next.queued, at_once));
+            while let Some(queued) = K::next(&self, &hand, &mut last_end) {
+                last_end = Some(self.perform(&desk, queued, last_end));
             }
             K::give_back(&self, &hand);
             if self.may_leave(number, &desk) {
@@ -246,7 +240,7 @@ where
     }
 
     /// Runs one task from its taking to its `then`.
-    fn perform(&self, desk: &Desk<K::Reach>, queued: Queued, at_once: Option<Nanos>) -> Nanos {
+    fn perform(&self, desk: &Desk<K::Reach>, queued: Queued, last_end: Option<Nanos>) -> Nanos {
         let Queued { task, enqueued } = queued;
         let Task {
             workload,
@@ -256,7 +250,7 @@ where
         } = task;
         // A clock reading is a sixth of what a task may cost us, so the last one is used again. It
         // may be older than the task itself.
-        let started = at_once.unwrap_or_else(super::now).max(enqueued);
+        let started = last_end.unwrap_or_else(super::now).max(enqueued);
         desk.begins(workload, id, started);
         self.gate.made_room();
         let outcome = catch_unwind(AssertUnwindSafe(|| body(self)));

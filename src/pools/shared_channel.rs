@@ -22,9 +22,10 @@ use crossbeam::channel::{self, Receiver, Sender};
 use crossbeam::select;
 use parking_lot::Mutex;
 
-use super::crew::{Crew, Kind, Next, Queued, Seat};
+use super::crew::{Crew, Kind, Queued, Seat};
 use super::fork::{Half, HalfRef, Payload, StackRoom};
 use super::tally::Desk;
+use crate::model::Nanos;
 use crate::workloads::{Join, Sequential};
 
 /// Above this a bounded channel's fixed array would cost more memory than queues ever hold; the gate
@@ -161,22 +162,21 @@ impl Kind for SharedChannel {
         let _ = crew.kind.send_task.send(queued);
     }
 
-    fn next(crew: &Crew<Self>, hand: &Hand) -> Option<Next> {
+    fn next(crew: &Crew<Self>, hand: &Hand, last_end: &mut Option<Nanos>) -> Option<Queued> {
         let kind = &crew.kind;
-        let mut straight_on = true;
         loop {
             if crew.dismisses(hand.number) {
                 return None;
             }
             if let Ok(offer) = kind.forks.try_recv() {
                 hand.help(&offer);
-                straight_on = false;
+                *last_end = None;
                 continue;
             }
             if let Ok(queued) = kind.tasks.try_recv() {
-                return Some(Next { queued, straight_on });
+                return Some(queued);
             }
-            straight_on = false;
+            *last_end = None;
             hand.desk.parks(true);
             let woken_by = kind.would_take_a_fork(|| {
                 select! {
@@ -187,7 +187,7 @@ impl Kind for SharedChannel {
             });
             hand.desk.parks(false);
             match woken_by {
-                Woken::Task(Some(queued)) => return Some(Next { queued, straight_on }),
+                Woken::Task(Some(queued)) => return Some(queued),
                 Woken::Fork(Some(offer)) => hand.help(&offer),
                 _ => {}
             }

@@ -28,11 +28,12 @@ use std::sync::Arc;
 use crossbeam::deque::{Injector, Steal, Stealer, Worker};
 use crossbeam::utils::Backoff;
 
-use super::crew::{Crew, Kind, Next, Queued, Seat};
+use super::crew::{Crew, Kind, Queued, Seat};
 use super::fork::{Job, JobRef, StackRoom};
 use super::idle::{Bed, Idle};
 use super::latch::Latch;
 use super::tally::Desk;
+use crate::model::Nanos;
 use crate::workloads::{Join, Sequential};
 
 /// What the workers of one pool share.
@@ -123,11 +124,17 @@ impl Kind for Stealing {
         crew.kind.idle.work_arrived();
     }
 
-    fn next(crew: &Crew<Self>, hand: &Hand) -> Option<Next> {
+    fn next(crew: &Crew<Self>, hand: &Hand, last_end: &mut Option<Nanos>) -> Option<Queued> {
+        // The usual case by far, apart from the rest: a task is 64 bytes, and each move of it counts.
+        if !crew.dismisses(hand.number) {
+            let next = hand.tasks.pop();
+            if next.is_some() {
+                return next;
+            }
+        }
         let idle = &crew.kind.idle;
         let backoff = Backoff::new();
         let mut searching = false;
-        let mut straight_on = true;
         loop {
             if crew.dismisses(hand.number) {
                 if searching {
@@ -141,15 +148,15 @@ impl Kind for Stealing {
                     searching = false;
                 }
                 match found {
-                    Found::Task(queued) => return Some(Next { queued, straight_on }),
+                    Found::Task(queued) => return Some(queued),
                     // SAFETY: just stolen from another worker's deque of forks.
                     Found::Fork(job) => unsafe { job.run() },
                 }
-                straight_on = false;
+                *last_end = None;
                 backoff.reset();
                 continue;
             }
-            straight_on = false;
+            *last_end = None;
             if !searching {
                 searching = idle.search(crew.width());
                 if searching {

@@ -88,6 +88,17 @@ fn threads_called(prefix: &str) -> BTreeSet<String> {
         .collect()
 }
 
+/// The kernel's letter for each thread of this name.
+fn states_of(name: &str) -> Vec<String> {
+    let head = format!("({name}) ");
+    fs::read_dir("/proc/self/task")
+        .unwrap()
+        .flatten()
+        .filter_map(|entry| fs::read_to_string(entry.path().join("stat")).ok())
+        .filter_map(|stat| Some(stat.split_once(&head)?.1[..1].to_owned()))
+        .collect()
+}
+
 fn names(prefix: &str, count: usize) -> BTreeSet<String> {
     (0..count).map(|n| format!("{prefix}{n}")).collect()
 }
@@ -198,6 +209,33 @@ fn a_full_queue_rejects_or_makes_wait_and_hands_the_task_back() {
             assert!(matches!(refused, Refused::Closed(_)));
             assert!(balanced(&pool.status()));
         }
+    }
+}
+
+/// One that sleeps for room is called when there is some, long before its patience ends.
+#[test]
+fn a_sleeping_submitter_is_called_when_there_is_room() {
+    for (kind, name) in KINDS.into_iter().zip(["submitter-s", "submitter-c"]) {
+        let pool = build(PoolSpec {
+            queue_capacity: 1,
+            ..spec("room", kind, 1)
+        })
+        .unwrap();
+        let (first, begins, let_go) = held();
+        pool.submit(first, LONG).unwrap();
+        begins.recv_timeout(LONG).unwrap();
+        pool.submit(task(|_| ()), LONG).unwrap();
+        let submitter = {
+            let pool = Arc::clone(&pool);
+            let submit = move || pool.submit(task(|_| ()), 100 * LONG).is_ok();
+            std::thread::Builder::new().name(name.into()).spawn(submit).unwrap()
+        };
+        until("the submitter sleeps", || states_of(name) == ["S"]);
+        let_go.send(()).unwrap();
+        until("the submitter is let in", || submitter.is_finished());
+        assert!(submitter.join().unwrap());
+        assert_eq!(pool.drain(LONG).stuck, []);
+        assert_eq!(pool.status().done, 3);
     }
 }
 
@@ -327,6 +365,38 @@ fn resizing_under_load_loses_no_task_and_reuses_numbers() {
         let status = pool.status();
         assert_eq!(ran.load(Ordering::SeqCst), sent);
         assert_eq!((status.done, status.submitted), (sent, sent));
+    }
+}
+
+/// A surplus worker may have taken a batch into its own deque: the rest of it must not leave with it.
+#[test]
+fn a_surplus_worker_gives_back_what_it_had_taken_for_later() {
+    for kind in KINDS {
+        let pool = pool("back", kind, 1);
+        let begin = |(task, begins, let_go): (Task, Receiver<()>, Sender<()>)| {
+            pool.submit(task, LONG).unwrap();
+            (begins, let_go)
+        };
+        let (begins, let_stayer_go) = begin(held());
+        begins.recv_timeout(LONG).unwrap();
+        pool.resize(2).unwrap();
+        let (begins, let_surplus_go) = begin(held());
+        begins.recv_timeout(LONG).unwrap();
+        // Both are busy. The second worker will take this one, and half of what lies behind it.
+        let (begins, let_surplus_leave) = begin(held());
+        let ran = Arc::new(AtomicU64::new(0));
+        for _ in 0..20 {
+            pool.submit(counts(&ran), LONG).unwrap();
+        }
+        let_surplus_go.send(()).unwrap();
+        begins.recv_timeout(LONG).unwrap();
+        pool.resize(1).unwrap();
+        let_surplus_leave.send(()).unwrap();
+        until("the surplus worker leaves", || pool.status().workers.len() == 1);
+        let_stayer_go.send(()).unwrap();
+        until("all have run", || ran.load(Ordering::SeqCst) == 20);
+        assert_eq!(pool.drain(LONG).abandoned, 0);
+        assert_eq!(pool.status().done, 23);
     }
 }
 

@@ -51,7 +51,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::ValidationProblem;
-use super::page::{Page, Section, nearest, shorten};
+use super::page::{Page, Section, nearest, place, shorten};
 use super::schedule::{Curve, Segment, Spacing};
 use super::units;
 use super::verdict::Threshold;
@@ -190,11 +190,18 @@ impl Plan {
         }
         let (tree, errors) = DeTable::parse_recoverable(text);
         let mut readable = true;
+        let mut last_line = 0;
         for error in &errors {
             let at = error.span().map_or(0, |span| span.start);
             // After a duplicate key the tree is whole but for it; after any other error the rest
             // of the tree may be the parser's guess, and problems found in it would mislead.
             readable &= error.message().contains("duplicate key");
+            // The parser's later complaints about one line are echoes of the first.
+            let (line, _) = place(text, at);
+            if line == last_line {
+                continue;
+            }
+            last_line = line;
             let word = offending(text, at);
             page.refuse(at, "", format!("{}{word}", error.message()), None);
         }
@@ -285,7 +292,8 @@ fn read<'t>(page: &Page<'t>, tree: &Spanned<DeTable<'t>>) -> Option<Plan> {
 
     let run = run?;
     let memory_bytes = memory(&pools, &loads);
-    if memory_bytes > run.memory_limit {
+    // With other problems the estimate may be of what was not meant.
+    if page.is_clean() && memory_bytes > run.memory_limit {
         let at = root.value("run").and_then(|run| run.get_ref().get("memory_limit"));
         let at = at.or(root.value("load")).map_or(0, |value| value.span().start);
         page.refuse(
@@ -584,7 +592,7 @@ fn read_load<'t>(page: &Page<'t>, section: &Section<'_, 't>, pools: &[&str], run
     if stop.is_some_and(|stop| stop <= start) {
         section.refuse("stop", "stop must be after start");
     }
-    if run.is_some_and(|run| start >= run) {
+    if run.is_some_and(|run| run > Nanos(0) && start >= run) {
         section.refuse("start", "this load would start after the run has ended");
     }
     let patience = section.time("patience");
@@ -837,4 +845,280 @@ fn memory(pools: &[PoolSpec], loads: &[Load]) -> u64 {
             .map(move |part| part.workload.memory_bytes(&part.params, workers))
     });
     inputs.fold(queues, u64::saturating_add)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WHOLE: &str = r#"
+version = 1
+[run]
+name = "t"
+duration = "10s"
+[pools.main]
+kind = "stealing"
+workers = 2
+[[load]]
+name = "a"
+pool = "main"
+executor = "open"
+rate = "100/s"
+mix = [{ workload = "maximum_gap", params = { elements = 1000 } }]
+"#;
+
+    fn problems(text: &str) -> Vec<ValidationProblem> {
+        Plan::parse(text).err().unwrap_or_default()
+    }
+
+    /// The one problem of the sound text with a part of it replaced.
+    fn refused(old: &str, new: &str) -> ValidationProblem {
+        assert!(WHOLE.contains(old), "{old}");
+        let mut problems = problems(&WHOLE.replace(old, new));
+        assert_eq!(problems.len(), 1, "{new}: {problems:?}");
+        problems.remove(0)
+    }
+
+    #[test]
+    fn a_sound_text_is_a_plan_with_its_defaults() {
+        let plan = Plan::parse(WHOLE).unwrap_or_else(|problems| panic!("{problems:?}"));
+        assert_eq!((plan.seed, plan.verify, plan.threads()), (1, DEFAULT_VERIFY, 2));
+        assert_eq!(plan.loads[0].expected_tasks(plan.duration), Some(1000.0));
+        assert_eq!(plan.pools[0].queue_capacity, DEFAULT_QUEUE);
+    }
+
+    #[test]
+    fn a_bad_value_is_told_with_its_place_and_the_way_out() {
+        for (old, new, line, field, part) in [
+            ("version = 1\n", "", 1, "version", "needs version"),
+            ("version = 1\n", "version = 2\n", 2, "version", "out of range"),
+            ("duration = \"10s\"", "duration = 10", 5, "run.duration", "has no unit"),
+            (
+                "duration = \"10s\"",
+                "duration = \"0s\"",
+                5,
+                "run.duration",
+                "longer than",
+            ),
+            (
+                "duration = \"10s\"",
+                "duration = true",
+                5,
+                "run.duration",
+                "found a boolean",
+            ),
+            ("workers = 2", "workers = 0", 8, "pools.main.workers", "from 1 to"),
+            (
+                "workers = 2",
+                "workers = 99999999999999999999",
+                8,
+                "pools.main.workers",
+                "from 1 to",
+            ),
+            (
+                "workers = 2",
+                "workers = 2\nqueue = 0",
+                9,
+                "pools.main.queue",
+                "from 1 to",
+            ),
+            (
+                "workers = 2",
+                "workers = 2\nstack_size = \"1KiB\"",
+                9,
+                "pools.main.stack_size",
+                "64KiB",
+            ),
+            ("workers = 2\n", "", 6, "pools.main.workers", "needs workers"),
+            ("rate = \"100/s\"", "rate = \"100\"", 13, "load[0].rate", "has no unit"),
+            (
+                "rate = \"100/s\"",
+                "rate = \"0/s\"",
+                13,
+                "load[0].rate",
+                "never makes a task",
+            ),
+            (
+                "rate = \"100/s\"",
+                "rate = \"9000000/s\"",
+                13,
+                "load[0].rate",
+                "at most",
+            ),
+            (
+                "rate = \"100/s\"",
+                "rate = \"100/s\"\nusers = 3",
+                14,
+                "load[0].users",
+                "closed",
+            ),
+            (
+                "rate = \"100/s\"",
+                "rate = \"100/s\"\nstages = []",
+                13,
+                "load[0].rate",
+                "not both",
+            ),
+            (
+                "rate = \"100/s\"",
+                "stages = [{ rate = \"1/s\" }]",
+                13,
+                "load[0].stages[0].for",
+                "one of the two",
+            ),
+            (
+                "rate = \"100/s\"",
+                "rate = \"100/s\"\nstop = \"0s\"",
+                14,
+                "load[0].stop",
+                "after start",
+            ),
+            (
+                "rate = \"100/s\"",
+                "rate = \"100/s\"\nstart = \"1h\"",
+                14,
+                "load[0].start",
+                "has ended",
+            ),
+            (
+                "elements = 1000",
+                "elements = -1",
+                14,
+                "load[0].mix[0].params.elements",
+                "",
+            ),
+            (
+                "elements = 1000",
+                "elements = \"many\"",
+                14,
+                "load[0].mix[0].params.elements",
+                "",
+            ),
+            (
+                "elements = 1000",
+                "elements = [1]",
+                14,
+                "load[0].mix[0].params.elements",
+                "must be",
+            ),
+            ("name = \"a\"", "name = \"a b\"", 10, "load[0].name", "not a name"),
+            (
+                "[run]",
+                "[[fault]]\nkind = \"x\"\n[run]",
+                3,
+                "fault",
+                "not supported yet",
+            ),
+        ] {
+            let problem = refused(old, new);
+            assert_eq!(
+                (problem.line, problem.field.as_str()),
+                (line, field),
+                "{new}: {problem:?}"
+            );
+            assert!(problem.message.contains(part), "{new}: {}", problem.message);
+        }
+    }
+
+    #[test]
+    fn the_nearest_name_is_offered() {
+        for (old, new, nearest) in [
+            ("workers = 2", "workers = 2\nque = 7", "queue"),
+            ("\"maximum_gap\"", "\"maximum_gpa\"", "maximum_gap"),
+            ("pool = \"main\"", "pool = \"mian\"", "main"),
+            ("kind = \"stealing\"", "kind = \"steeling\"", "stealing"),
+            ("elements = 1000", "element = 1000", "elements"),
+            ("executor = \"open\"", "executor = \"opne\"", "open"),
+        ] {
+            assert_eq!(refused(old, new).suggestion.as_deref(), Some(nearest), "{new}");
+        }
+    }
+
+    #[test]
+    fn every_problem_is_told_not_only_the_first() {
+        let text = WHOLE
+            .replace("workers = 2", "workers = 0\nspeed = 3")
+            .replace("\"100/s\"", "100")
+            .replace("\"maximum_gap\"", "\"nothing\"");
+        let lines: Vec<usize> = problems(&text).iter().map(|problem| problem.line).collect();
+        assert_eq!(lines, [8, 9, 14, 15]);
+    }
+
+    #[test]
+    fn a_duplicate_key_is_refused_at_its_second_place() {
+        let problem = refused("workers = 2", "workers = 2\nworkers = 3");
+        assert_eq!((problem.line, problem.column), (9, 1));
+        assert!(
+            problem.message.contains("duplicate key") && problem.message.contains("workers"),
+            "{}",
+            problem.message
+        );
+    }
+
+    #[test]
+    fn two_loads_of_one_name_are_refused() {
+        let load = WHOLE.split_once("[[load]]").unwrap().1;
+        let problems = problems(&format!("{WHOLE}\n[[load]]{load}"));
+        assert!(
+            problems.iter().any(|problem| problem.message.contains("another load")),
+            "{problems:?}"
+        );
+    }
+
+    #[test]
+    fn a_syntax_error_is_told_with_its_line_and_text() {
+        let problem = refused("workers = 2", "workers = = 2");
+        assert_eq!(problem.line, 8, "{problem:?}");
+    }
+
+    #[test]
+    fn threads_and_memory_are_bounded_before_anything_is_made() {
+        let two = "workers = 2000\n[pools.more]\nkind = \"stealing\"\nworkers = 2000";
+        assert!(refused("workers = 2", two).message.contains("4000 threads"));
+        let problem = refused("elements = 1000", "elements = 40_000_000, inputs = 64");
+        assert!(problem.message.contains("memory_limit"), "{problem:?}");
+    }
+
+    #[test]
+    fn stages_ramp_from_the_value_before() {
+        let stages = "stages = [{ rate = \"10/s\", for = \"2s\" }, { rate = \"30/s\", over = \"2s\" }]";
+        let plan = Plan::parse(&WHOLE.replace("rate = \"100/s\"", stages)).ok().unwrap();
+        let Executor::Open { rate, .. } = &plan.loads[0].executor else {
+            panic!("open")
+        };
+        assert_eq!((rate.value(1.0), rate.value(3.0), rate.value(9.0)), (10.0, 20.0, 30.0));
+        // 20 + 40 + 6 seconds at 30.
+        assert_eq!(plan.loads[0].expected_tasks(plan.duration), Some(240.0));
+        let fast = plan.scaled(10.0);
+        assert_eq!(fast.duration, Some(Nanos(1_000_000_000)));
+        assert!((fast.loads[0].expected_tasks(fast.duration).unwrap() - 240.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_text_of_any_bytes_is_refused_not_feared() {
+        for text in [
+            "",
+            "\0",
+            "[",
+            "load = 1",
+            "pools = 3\nrun = 4\nthreshold = {}",
+            "[[run]]",
+            "[pools]\nmain = []",
+        ] {
+            assert!(!problems(text).is_empty(), "{text:?}");
+        }
+        assert!(problems(&"x".repeat(MAX_TEXT + 1))[0].message.contains("at most"));
+    }
+
+    #[test]
+    fn the_scenarios_we_ship_are_sound() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/config/scenarios");
+        let mut seen = 0;
+        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            let text = std::fs::read_to_string(entry.path()).unwrap();
+            assert_eq!(problems(&text), [], "{}", entry.path().display());
+            seen += 1;
+        }
+        assert!(seen >= 4);
+    }
 }

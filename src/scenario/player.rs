@@ -144,7 +144,7 @@ impl Player {
             planned: plan.duration,
             seed: plan.seed,
             rate_factor: 1.0,
-            loads: plan.loads.iter().map(|load| progress_at_start(load)).collect(),
+            loads: plan.loads.iter().map(progress_at_start).collect(),
             verdict: None,
             messages: Vec::new(),
         };
@@ -856,14 +856,14 @@ fn conduct(shared: &Arc<Shared>, plan: Plan, time_scale: f64, mut evidence: Thre
             Ok(pool) => pools_built.push(pool),
             Err(error) => {
                 let cause = std::error::Error::source(&error).map_or(String::new(), |cause| format!(": {cause}"));
-                pools_built.iter().for_each(|pool: &Arc<dyn Pool>| {
+                for pool in &pools_built {
                     pool.drain(Duration::from_secs(1));
-                });
+                }
                 return shared.fail(format!("{error}{cause}"));
             }
         }
     }
-    *shared.pools.lock() = pools_built.clone();
+    shared.pools.lock().clone_from(&pools_built);
 
     let quit_checking = Arc::new(AtomicBool::new(false));
     let quit = Arc::clone(&quit_checking);
@@ -1145,4 +1145,177 @@ fn summaries(
     }
     total.seconds = plan.duration.unwrap_or(ran).min(ran).seconds();
     (loads, total, lateness)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    fn play(text: &str) -> Player {
+        let plan = Plan::parse(text).unwrap_or_else(|problems| panic!("{problems:?}"));
+        Player::start(
+            RunId("test".into()),
+            plan,
+            1.0,
+            Box::new(|_| Value::Array(Vec::new())),
+            |_| (),
+        )
+        .unwrap()
+    }
+
+    fn finish(player: &Player) -> (RunStatus, Value) {
+        let outcome = player.wait(Duration::from_secs(60)).expect("the run ends");
+        (outcome.status, serde_json::from_str(&outcome.report).unwrap())
+    }
+
+    fn scenario(duration: &str, pool: &str, load: &str) -> String {
+        format!(
+            "version = 1\n[run]\nname = \"t\"\nduration = \"{duration}\"\nmax_lateness = \"60s\"\nverify = \"100%\"\n\
+             [pools.main]\nkind = \"stealing\"\nworkers = 2\n{pool}\n[[load]]\nname = \"a\"\npool = \"main\"\n{load}\n"
+        )
+    }
+
+    const SMALL: &str = "mix = [{ workload = \"maximum_gap\", params = { elements = 200 } }]";
+    /// Some ten milliseconds a task, also where the machine is quick.
+    const SLOW: &str = "mix = [{ workload = \"maximum_gap\", params = { elements = 300000, inputs = 1 } }]";
+
+    fn keeps_identity(load: &LoadProgress) {
+        assert_eq!(
+            load.arrived,
+            load.done + load.shed + load.late + load.cancelled + load.panicked + load.outstanding,
+            "{load:?}"
+        );
+    }
+
+    #[test]
+    fn an_open_run_plays_exactly_what_its_seed_says() {
+        let text = scenario("500ms", "", &format!("executor = \"open\"\nrate = \"400/s\"\n{SMALL}"));
+        let runs = [finish(&play(&text)), finish(&play(&text))];
+        for (status, report) in &runs {
+            let load = &status.loads[0];
+            keeps_identity(load);
+            assert_eq!((status.phase, load.outstanding), (RunPhase::Finished, 0));
+            assert_eq!(load.done, load.arrived);
+            assert_eq!(
+                load.verified + report["loads"][0]["counts"]["unchecked"].as_u64().unwrap(),
+                load.done
+            );
+            assert_eq!(load.wrong, 0);
+            assert_eq!(status.verdict.as_deref(), Some("pass"), "{:?}", status.messages);
+        }
+        assert_eq!(runs[0].0.loads[0].arrived, runs[1].0.loads[0].arrived);
+    }
+
+    #[test]
+    fn a_full_queue_sheds_under_reject_and_nothing_is_lost() {
+        let load = format!("executor = \"open\"\narrivals = \"even\"\nrate = \"2000/s\"\n{SLOW}");
+        let (status, _) = finish(&play(&scenario("500ms", "queue = 2\npolicy = \"reject\"", &load)));
+        let load = &status.loads[0];
+        keeps_identity(load);
+        assert_eq!(load.arrived, 1000);
+        assert!(load.shed > 100 && load.done > 0, "{load:?}");
+    }
+
+    #[test]
+    fn a_pool_that_blocks_its_submitter_hides_no_latency() {
+        // Far more than two workers can do: were latency counted from the submit, it would be that of
+        // a queue of two; from the intended start it grows to about the whole run.
+        let load = format!("executor = \"open\"\narrivals = \"even\"\nrate = \"2000/s\"\n{SLOW}");
+        let text = scenario("400ms", "queue = 2", &load).replace("[pools", "drain_timeout = \"200ms\"\n[pools");
+        let (status, report) = finish(&play(&text));
+        let load = &status.loads[0];
+        keeps_identity(load);
+        // What the drain's deadline cut off has arrived all the same.
+        assert_eq!(load.arrived, 800);
+        assert!(load.cancelled > 0, "{load:?}");
+        assert!(load.response.max > Nanos(100_000_000), "{load:?}");
+        assert!(load.lag.max > load.queue.max, "{load:?}");
+        assert_eq!(report["loads"][0]["counts"]["arrived"], 800);
+        let late = report["loads"][0]["generator_lateness_p99_seconds"].as_f64().unwrap();
+        assert!(
+            late < load.lag.p99.seconds(),
+            "waiting for the pool is not the generator's lateness: {late}"
+        );
+    }
+
+    #[test]
+    fn without_patience_left_a_task_is_late_and_not_run() {
+        let load = format!("executor = \"open\"\narrivals = \"even\"\nrate = \"1000/s\"\npatience = \"20ms\"\n{SLOW}");
+        let (status, _) = finish(&play(&scenario("400ms", "", &load)));
+        let load = &status.loads[0];
+        keeps_identity(load);
+        assert!(load.late > 0 && load.done > 0, "{load:?}");
+        // What was run had begun in time.
+        assert!(load.queue.max < Nanos(40_000_000), "{load:?}");
+    }
+
+    #[test]
+    fn closed_users_have_one_task_each_under_way() {
+        let load = format!("executor = \"closed\"\nusers = 3\nthink_time = \"1ms\"\n{SMALL}");
+        let player = play(&scenario("400ms", "", &load));
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while player.wait(Duration::from_millis(20)).is_none() && Instant::now() < deadline {
+            assert!(player.status().loads[0].outstanding <= 3);
+        }
+        let (status, _) = finish(&player);
+        keeps_identity(&status.loads[0]);
+        assert!(status.loads[0].done > 3, "{:?}", status.loads[0]);
+    }
+
+    #[test]
+    fn pause_stops_arrivals_and_stop_ends_an_endless_run() {
+        let load = format!("executor = \"open\"\nrate = \"500/s\"\n{SMALL}");
+        let player = play(&scenario("endless", "", &load));
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while player.status().loads[0].done == 0 && Instant::now() < deadline {
+            std::thread::yield_now();
+        }
+        player.set_rate(0.0);
+        // Paused once nothing is under way and two looks, a gathering apart, are the same.
+        let mut before = u64::MAX;
+        while Instant::now() < deadline {
+            let now = player.status();
+            assert_eq!(now.rate_factor, 0.0);
+            if now.loads[0].arrived == before && now.loads[0].target == 0.0 {
+                break;
+            }
+            before = now.loads[0].arrived;
+            let _ = player.wait(2 * TICK);
+        }
+        assert!(Instant::now() < deadline, "it goes on after the pause");
+        player.stop(None);
+        let (status, _) = finish(&player);
+        keeps_identity(&status.loads[0]);
+        assert_eq!((status.phase, status.loads[0].outstanding), (RunPhase::Stopped, 0));
+        // The natural end of an endless run is a stop, so it is judged.
+        assert_eq!(status.verdict.as_deref(), Some("pass"));
+    }
+
+    #[test]
+    fn a_run_stopped_before_its_end_has_no_verdict() {
+        let player = play(&scenario(
+            "1h",
+            "",
+            &format!("executor = \"open\"\nrate = \"50/s\"\n{SMALL}"),
+        ));
+        player.stop(Some(Duration::from_secs(1)));
+        let (status, report) = finish(&player);
+        assert_eq!((status.phase, status.verdict), (RunPhase::Stopped, None));
+        assert_eq!(report["verdict"], Value::Null);
+    }
+
+    #[test]
+    fn a_missed_threshold_is_in_the_report() {
+        let text = scenario("200ms", "", &format!("executor = \"open\"\nrate = \"200/s\"\n{SMALL}"))
+            + "[[threshold]]\nrequire = \"throughput > 100000/s\"\n";
+        let (status, report) = finish(&play(&text));
+        assert_eq!(status.verdict.as_deref(), Some("fail"));
+        assert_eq!(report["thresholds"][0]["kept"], false);
+        assert!(
+            status.messages[0].starts_with("missed: throughput > 100000/s"),
+            "{:?}",
+            status.messages
+        );
+    }
 }

@@ -28,7 +28,7 @@ impl Segment {
 
     /// The integral from the segment's start to `at`.
     fn area(&self, at: f64) -> f64 {
-        (self.from + self.value(at)) / 2.0 * at
+        f64::midpoint(self.from, self.value(at)) * at
     }
 
     /// How long after `at` the integral has grown by `need`; `None` when it does not within the segment.
@@ -441,7 +441,9 @@ mod tests {
         // Counts per tenth of a second: no more correlation than chance gives 200 pairs.
         let count = |dues: &[f64]| {
             let mut bins = vec![0.0; 200];
-            dues.iter().for_each(|due| bins[(due * 10.0) as usize] += 1.0);
+            for due in dues {
+                bins[(due * 10.0) as usize] += 1.0;
+            }
             let mean = bins.iter().sum::<f64>() / 200.0;
             bins.iter().map(|n| n - mean).collect::<Vec<f64>>()
         };

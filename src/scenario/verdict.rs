@@ -344,7 +344,9 @@ mod tests {
 
     fn summary(response: &[u64], counts: Counts) -> Summary {
         let mut tally = Tally::default();
-        response.iter().for_each(|millis| tally.add(Nanos(millis * 1_000_000)));
+        for millis in response {
+            tally.add(Nanos(millis * 1_000_000));
+        }
         Summary {
             counts,
             response: tally,

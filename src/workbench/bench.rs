@@ -91,6 +91,8 @@ struct State {
     child: ChildState,
     /// The run under way as last heard of.
     current: Option<RunStatus>,
+    /// The workbench has said that it plays it; until then nobody has been told of it.
+    confirmed: bool,
     pools: Vec<PoolStatus>,
     /// `None`: asked, not answered yet.
     answers: HashMap<u64, Option<Result<RunStatus, WireRefusal>>>,
@@ -178,6 +180,7 @@ impl Bench {
             }
             // Taken before the workbench is asked, so that two starts at once do not both ask.
             state.current = Some(expected(&id, &plan));
+            state.confirmed = false;
         }
         let answer = inner.workbench(deadline).and_then(|live| {
             let start = |request| ToChild::Start {
@@ -655,6 +658,11 @@ impl Inner {
                         _ => return LinkError::Garbage("an answer that is none".into()),
                     };
                     let mut state = self.state.lock();
+                    if let (Ok(run), Some(current)) = (&answer, &state.current)
+                        && run.id == current.id
+                    {
+                        state.confirmed = true;
+                    }
                     if let Some(place) = state.answers.get_mut(&request) {
                         *place = Some(answer);
                     }
@@ -688,7 +696,9 @@ impl Inner {
                 news.push(Change::Pools(pools, pid));
             }
         }
-        news.into_iter().for_each(|change| (self.on_change)(change));
+        for change in news {
+            (self.on_change)(change);
+        }
     }
 
     /// Keeps it first, then lets go of it: at no time is the run unknown.
@@ -715,7 +725,11 @@ impl Inner {
             if !state.closing {
                 state.tell(format!("{message}; the next run starts a new one"));
             }
-            state.current.clone()
+            if state.confirmed {
+                state.current.clone()
+            } else {
+                state.current.take().and(None)
+            }
         };
         if let Some(mut run) = lost {
             run.phase = RunPhase::Failed;
@@ -729,7 +743,7 @@ impl Inner {
         state.child = ChildState::None;
         state.pools.clear();
         // Whoever waits for an answer learns that none will come.
-        state.answers.clear();
+        state.answers.retain(|_, answer| answer.is_some());
         self.changed.notify_all();
     }
 

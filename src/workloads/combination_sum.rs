@@ -548,11 +548,13 @@ static ABOUT: About = About {
     output_example: r#"{"combinations":[[2,2,3],[7]]}"#,
     notes: "With \"count_only\":true the answer is {\"count\":n}. Target 0 has one combination, the empty one; a negative target has none. \
             Candidates below 1 are refused. Limits: 1000000 combinations and 10000000 numbers listed, 1000000 numbers in one combination, \
-            2000000000 search steps; beyond them the case is refused.",
+            2000000000 search steps; beyond them the case is refused. A task counts at most 100000000 combinations or lists at most 20000.",
 };
 
-/// A task may not take longer than this many combinations do.
-const MOST_A_TASK: u64 = 100_000_000;
+/// A task may count no more than this, or it would take too long;
+const MOST_COUNTED: u64 = 100_000_000;
+/// and list no more than this, so that what its memory is said to be is not far from what it is.
+const MOST_LISTED: u64 = 20_000;
 
 impl Workload for CombinationSum {
     fn about(&self) -> &'static About {
@@ -571,7 +573,7 @@ impl Workload for CombinationSum {
         let list = if params.flag("count_only") {
             0
         } else {
-            4 * 8 * (LIMITS.combinations + LIMITS.numbers.min(LIMITS.combinations * depth))
+            4 * 8 * (MOST_LISTED + LIMITS.numbers.min(MOST_LISTED * depth))
         };
         let oracle = (target + 1) * 16 + list;
         inputs * (candidates * 16 + 64) + workers.max(1) as u64 * (walk + list + oracle)
@@ -587,7 +589,7 @@ impl Workload for CombinationSum {
             let candidates: Vec<u64> = (0..params.size("candidates"))
                 .map(|_| 2 + random.below(largest - 1))
                 .collect();
-            let most = if count_only { MOST_A_TASK } else { LIMITS.combinations };
+            let most = if count_only { MOST_COUNTED } else { MOST_LISTED };
             let count = count_by_sums(&candidates, target, reuse).exactly();
             match count {
                 Some(count) if count <= most => {}
