@@ -12,7 +12,8 @@ export const root = new URL("../../", import.meta.url).pathname;
 const require = createRequire(join(root, "dashboard/package.json"));
 const { chromium } = require("playwright-core");
 export const axeSource = require("axe-core").source;
-export const PATIENCE = 30_000;
+/** Generous: a loaded machine is slow, and a test that passes does not wait. */
+export const PATIENCE = 60_000;
 
 const screenshots = join(root, "target/screenshots");
 mkdirSync(screenshots, { recursive: true });

@@ -1,5 +1,12 @@
 /** Turns recent values into an SVG path. A gap breaks the line; nothing is drawn where nothing is known. */
 
+/** The upper edge for rows that are shown together: the least of a few round shares that holds them all. */
+export function topOf(rows: Iterable<readonly (number | null)[] | undefined>): number {
+  let most = 0;
+  for (const values of rows) for (const value of values ?? []) if (value !== null && value > most) most = value;
+  return [0.05, 0.1, 0.25, 0.5, 1].find((top) => most <= top) ?? Math.ceil(most);
+}
+
 export interface Spark {
   line: string;
   area: string;

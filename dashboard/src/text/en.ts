@@ -178,7 +178,7 @@ export const en = {
   "threads.shown": "{total} of {all} threads",
   "threads.shown_all": "{all} threads",
   "threads.frozen": "order held while you point",
-  "threads.truncated": "This process has more threads than are read; the list is cut.",
+  "threads.truncated": "There are more threads than could be read: the list is not complete.",
   "threads.more_pools": "{n} more",
   "threads.col.name": "Thread",
   "threads.col.tid": "Tid",

@@ -171,7 +171,7 @@ export const zh: Record<Key, string> = {
   "threads.shown": "{all} 个线程中的 {total} 个",
   "threads.shown_all": "{all} 个线程",
   "threads.frozen": "指向时保持顺序",
-  "threads.truncated": "此进程的线程数超过读取上限，列表已截断。",
+  "threads.truncated": "线程太多，未能全部读取：列表不完整。",
   "threads.more_pools": "另有 {n} 个",
   "threads.col.name": "线程",
   "threads.col.tid": "Tid",
