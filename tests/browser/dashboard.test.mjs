@@ -223,6 +223,7 @@ test("the memory picture is drawn, tells numbers on hover and by keys, and its t
   await page.keyboard.press("Escape");
 
   await page.locator('[data-view="table"]').click();
+  await page.locator('[data-table="kinds"]').waitFor();
   const sums = await page.locator('[data-table="kinds"] tbody tr').evaluateAll((rows) =>
     rows.map((row) => [row.dataset.row, ...[...row.querySelectorAll("td")].map((cell) => (cell.dataset.bytes === undefined ? null : Number(cell.dataset.bytes)))]));
   const byName = Object.fromEntries(sums.map(([name, ...values]) => [name, values]));
@@ -326,8 +327,12 @@ test("on a telephone nothing runs off the side", async () => {
     for (const hash of ["#/overview", "#/threads", "#/memory", "#/memory?view=table"]) {
       await page.goto(`${daemon.origin}/${hash}`);
       await page.locator(hash.includes("threads") ? ".row[data-tid]" : hash.includes("table") ? "[data-table]" : hash.includes("memory") ? ".sky canvas" : ".tile").first().waitFor();
-      const [inner, outer] = await page.evaluate(() => [document.documentElement.scrollWidth, document.documentElement.clientWidth]);
-      assert.ok(inner <= outer, `${hash} at ${width}: ${inner} > ${outer}`);
+      const [inner, outer, widest] = await page.evaluate(() => {
+        const { scrollWidth, clientWidth } = document.documentElement;
+        const over = [...document.querySelectorAll("main *")].filter((each) => !each.closest(".scroll-x") && each.getBoundingClientRect().right > clientWidth).map((each) => each.outerHTML.slice(0, 100));
+        return [scrollWidth, clientWidth, over.slice(0, 5).join("\n")];
+      });
+      assert.ok(inner <= outer, `${hash} at ${width}: ${inner} > ${outer}: ${widest}`);
       if (width === 360) await shoot(page, `phone${hash.replace(/\W+/g, "-")}`);
     }
     await page.goto(`${daemon.origin}/#/threads`);
