@@ -93,6 +93,14 @@ impl Ask {
         self.text(name).map(|text| choose(name, text, valid)).transpose()
     }
 
+    /// What to sort by: a field of the row. `cpu` is short for `cpu_ratio`, as on the command line.
+    pub fn sort(&self, fields: &[&'static str]) -> Result<Option<&'static str>, Problem> {
+        match self.text("sort") {
+            Some("cpu") if fields.contains(&"cpu_ratio") => Ok(Some("cpu_ratio")),
+            _ => self.one_of("sort", fields),
+        }
+    }
+
     /// A list with commas, each one of `valid`.
     pub fn list_of(&self, name: &str, valid: &[&'static str]) -> Result<Vec<&'static str>, Problem> {
         match self.text(name) {

@@ -80,7 +80,7 @@ pub async fn list(State(site): State<Arc<Site>>, uri: Uri) -> Answer {
     let ask = Ask::of(&uri, &["filter", "role", "sort", "order", "limit", "offset"])?;
     let needle = ask.text("filter").unwrap_or_default().to_lowercase();
     let roles = ask.list_of("role", &["daemon", "workbench", "other"])?;
-    let sort = ask.one_of("sort", &SORTS)?.unwrap_or("cpu_ratio");
+    let sort = ask.sort(&SORTS)?.unwrap_or("cpu_ratio");
     let order = ask.order()?.unwrap_or(match sort {
         "threads" | "cpu_ratio" | "rss_bytes" => Order::Descending,
         _ => Order::Ascending,

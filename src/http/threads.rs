@@ -178,7 +178,7 @@ impl Wanted {
     fn of(uri: &Uri) -> Result<Wanted, Problem> {
         let ask = Ask::of(uri, &PARAMETERS)?;
         let names = SORTS.map(|(name, _, _)| name);
-        let sort = ask.one_of("sort", &names)?.unwrap_or("cpu_ratio");
+        let sort = ask.sort(&names)?.unwrap_or("cpu_ratio");
         let (_, more_first, pick) = SORTS.into_iter().find(|(name, _, _)| *name == sort).unwrap_or(SORTS[0]);
         let states = ThreadState::ALL.map(ThreadState::name);
         Ok(Wanted {
@@ -310,7 +310,7 @@ fn answer(site: &Site, snapshot: &Snapshot, wanted: &Wanted) -> Result<Vec<u8>, 
     tag = "threads",
     params(
         ("pid" = String, Path, description = "A number, self or workbench"),
-        ("sort" = Option<String>, Query, description = "A field of the row, such as cpu_ratio (default), name or stack.used_bytes"),
+        ("sort" = Option<String>, Query, description = "A field of the row, such as cpu_ratio (default; cpu for short), name or stack.used_bytes"),
         ("order" = Option<String>, Query, description = "asc or desc; default desc for quantities, asc for names and ids; unknown is last in both"),
         ("state" = Option<String>, Query, description = "runnable, sleeping, disk_sleep, stopped, traced, zombie, dead, idle or parked; several with commas"),
         ("name" = Option<String>, Query, description = "Part of the thread's name, whatever its case"),
@@ -443,6 +443,7 @@ mod tests {
         snapshot.threads[2].cpu_ratio = Ok(0.9);
         let [first, second, third] = [0, 1, 2].map(|i| snapshot.threads[i].key.tid.0);
         assert_eq!(tids(&snapshot, "sort=cpu_ratio"), [third, second, first]);
+        assert_eq!(tids(&snapshot, "sort=cpu"), [third, second, first]);
         assert_eq!(tids(&snapshot, "sort=cpu_ratio&order=asc"), [second, third, first]);
     }
 
