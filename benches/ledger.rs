@@ -4,12 +4,15 @@
 //! thread, in many short rounds of which the least disturbed counts: what another process does to the
 //! machine is not a cost of ours.
 
+mod table;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::hint::black_box;
 use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::SystemTime;
 
+use table::row;
 use threadscape::history;
 use threadscape::kernel::{ProcRoot, clock};
 use threadscape::ledger::{self, Heap, Reader, tasks};
@@ -24,16 +27,14 @@ fn main() {
     // `cargo test --benches` runs this too: then once and short.
     let quick = std::env::args().any(|argument| argument == "--test");
     let pairs: u64 = if quick { 1000 } else { 200_000 };
-    println!("{:<58} {:>12}  promise", "ledger and history", "cost");
-
     // Before the ledger is made: what a program pays that never makes one.
     let (system, on_top) = in_turns(pairs);
-    line("alloc + free of 64 bytes, system allocator", system, "ns", "");
-    line("  counted, in a process without a ledger: on top", on_top, "ns", "");
+    line("alloc + free of 64 bytes, system allocator", system, "ns", None);
+    line("  counted, in a process without a ledger: on top", on_top, "ns", None);
 
     ledger::install(4096).expect("the ledger is made once");
     let (_, on_top) = in_turns(pairs);
-    line("  counted: on top", on_top, "ns", "at most 3 ns");
+    line("  counted: on top", on_top, "ns", Some(3.0));
 
     let (pool, workload) = (ledger::intern("bench"), ledger::intern("nothing"));
     tasks::joins_pool(pool);
@@ -43,7 +44,7 @@ fn main() {
             tasks::ends(Nanos(3), Nanos(7));
         })
     });
-    line("a task's bookkeeping: begins + ends", task, "ns", "at most 120 ns");
+    line("a task's bookkeeping: begins + ends", task, "ns", Some(120.0));
     let clocked = least(|| {
         each(pairs / 4, |id| {
             let started = ledger::now();
@@ -56,7 +57,7 @@ fn main() {
         "  with the two clock readings that a worker makes",
         clocked,
         "ns",
-        "at most 120 ns",
+        Some(120.0),
     );
 
     let threads = if quick { 4 } else { 1000 };
@@ -78,24 +79,41 @@ fn main() {
         barrier.wait();
         let rows = reader.read().rows.len();
         let read = least(|| timed(5, || reader.read().rows.len()));
-        line(&format!("a reading of {rows} slots in use"), read / 1000.0, "µs", "");
+        line(&format!("a reading of {rows} slots in use"), read / 1000.0, "µs", None);
         barrier.wait();
     });
 
     let rows = if quick { 10 } else { 10_000 };
     let asleep = tick_cost(rows, false);
-    line(&format!("history: a tick of {rows} sleeping threads"), asleep, "ms", "");
+    line(
+        &format!("history: a tick of {rows} sleeping threads"),
+        asleep,
+        "ms",
+        None,
+    );
     let busy = tick_cost(rows, true);
     line(
         &format!("history: a tick of {rows} threads that all ran"),
         busy,
         "ms",
-        "",
+        None,
     );
 }
 
-fn line(what: &str, cost: f64, unit: &str, promise: &str) {
-    println!("{what:<58} {cost:>9.2} {unit}  {promise}");
+fn line(what: &str, cost: f64, unit: &str, most: Option<f64>) {
+    let against = most.map_or(String::new(), |most| format!("at most {most} {unit}"));
+    let area = if what.starts_with("history") {
+        "history"
+    } else {
+        "ledger"
+    };
+    row(
+        area,
+        what,
+        &format!("{cost:.2} {unit}"),
+        &against,
+        most.map(|most| cost <= most),
+    );
 }
 
 /// Nanoseconds of a pair through the system allocator, and what ours adds.
@@ -157,7 +175,7 @@ fn snapshot(at: u64, rows: u32, busy: bool) -> Snapshot {
     };
     let ratio = |tid: u32| if busy { f64::from(tid + at as u32) / 1e6 } else { 0.0 };
     let threads: Vec<Thread> = (1..=rows)
-        .map(|tid| row(process, tid, Ok(ratio(tid)), if busy { at * 7 } else { 7 }))
+        .map(|tid| thread(process, tid, Ok(ratio(tid)), if busy { at * 7 } else { 7 }))
         .collect();
     Snapshot {
         process,
@@ -182,7 +200,7 @@ fn snapshot(at: u64, rows: u32, busy: bool) -> Snapshot {
     }
 }
 
-fn row(process: ProcessKey, tid: u32, ratio: Evidence<f64>, switches: u64) -> Thread {
+fn thread(process: ProcessKey, tid: u32, ratio: Evidence<f64>, switches: u64) -> Thread {
     let unknown = Unknown::NotAsked;
     Thread {
         key: ThreadKey {

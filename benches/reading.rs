@@ -5,6 +5,8 @@
 //! pass reads full rows, a steady one only what has moved. `ps` lists the same threads with the same
 //! columns in the same run. All figures are CPU time; nothing is asserted, machines differ.
 
+mod table;
+
 use std::env;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
@@ -13,6 +15,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use table::row;
 use threadscape::kernel::clock;
 use threadscape::model::{Nanos, Pid, Snapshot};
 use threadscape::observe::{self, Inspector, Settings};
@@ -26,14 +29,14 @@ fn main() {
     if let Ok(count) = env::var(BLOCKED_THREADS) {
         return be_blocked(count.parse().unwrap_or(MANY));
     }
-    println!("reading: CPU time of the sampler thread");
-    println!("{:<58} {:>12} {:>12}", "", "measured", "promised");
     own_threads();
     many_threads();
 }
 
-fn line(what: &str, measured: &str, promised: &str) {
-    println!("{what:<58} {measured:>12} {promised:>12}");
+fn cpu(what: &str, measured: Nanos, most_ms: Option<f64>) {
+    let against = most_ms.map_or(String::new(), |most| format!("at most {most} ms"));
+    let met = most_ms.map(|most| measured.seconds() * 1e3 <= most);
+    row("reading", what, &milliseconds(measured), &against, met);
 }
 
 /// `OWN` threads of this process: most wait, some are woken now and then, as in a server.
@@ -48,10 +51,12 @@ fn own_threads() {
     let (cpu, at) = (inspector.cost().cpu, Instant::now());
     thread::sleep(Duration::from_secs(3));
     let spent = inspector.cost().cpu.saturating_sub(cpu).seconds() / at.elapsed().as_secs_f64();
-    line(
+    row(
+        "reading",
         "own 64 threads at 10 Hz, 4 of them woken 100 times a second",
         &format!("{:.2} %", spent * 100.0),
-        "1.00 %",
+        "at most 1 % of a core",
+        Some(spent <= 0.01),
     );
     drop(watch);
     drop((release, release_woken));
@@ -67,10 +72,11 @@ fn many_threads() {
     let _watch = inspector.watch(pid, Duration::from_millis(500)).unwrap();
     let first = inspector.snapshot(pid).unwrap();
     let unknown = first.threads.iter().filter(|row| row.stack.is_err()).count();
-    line(
+    let first_pass = first.cost.cpu;
+    cpu(
         &format!("{} threads, first pass, {unknown} without a stack", first.threads.len()),
-        &milliseconds(first.cost.cpu),
-        "600 ms",
+        first_pass,
+        Some(600.0),
     );
     let mut latest = first;
     let mut steady: Vec<Nanos> = Vec::new();
@@ -80,12 +86,8 @@ fn many_threads() {
     }
     steady.sort_unstable();
     let median = steady[steady.len() / 2];
-    line("the same, a steady pass, median of 10", &milliseconds(median), "100 ms");
-    line(
-        "the same, the worst of the 10",
-        &milliseconds(*steady.last().unwrap()),
-        "",
-    );
+    cpu("the same, a steady pass, median of 10", median, Some(100.0));
+    cpu("the same, the worst of the 10", *steady.last().unwrap(), None);
 
     let before = children_cpu();
     let listed = Command::new("ps")
@@ -98,9 +100,17 @@ fn many_threads() {
                 .count()
                 .saturating_sub(1);
             let what = format!("ps -L -o pid,tid,stat,time,wchan,comm, {rows} rows");
-            line(&what, &milliseconds(children_cpu().saturating_sub(before)), "more");
+            let theirs = children_cpu().saturating_sub(before);
+            let met = first_pass < theirs && median < theirs;
+            row(
+                "reading",
+                &what,
+                &milliseconds(theirs),
+                "more than both of ours",
+                Some(met),
+            );
         }
-        Err(error) => line("ps -L", &error.kind().to_string(), "more"),
+        Err(error) => row("reading", "ps -L", &error.kind().to_string(), "", None),
     }
     child.end();
 }

@@ -5,6 +5,8 @@
 //! CPUs at our own priority. Server and sampler are the daemon's: `observe::start`, `history::new`,
 //! `http::serve` on one runtime thread.
 
+mod table;
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -12,6 +14,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{env, thread};
 
+use table::ms;
+use threadscape::kernel::clock;
 use threadscape::model::{Pid, PoolStatus, RunStatus};
 use threadscape::scenario::{Remote, RunError, Runs, ScenarioFile, StartRun, ValidationProblem};
 use threadscape::{history, http, observe};
@@ -182,16 +186,7 @@ impl Client {
 }
 
 fn row(what: &str, measured: &str, against: &str, met: Option<bool>) {
-    let verdict = match met {
-        Some(true) => "ok",
-        Some(false) => "MISSED",
-        None => "",
-    };
-    println!("serving  {what:<56} {measured:>12}  {against:<26} {verdict}");
-}
-
-fn ms(time: Duration) -> String {
-    format!("{:.2} ms", time.as_secs_f64() * 1e3)
+    table::row("serving", what, measured, against, met);
 }
 
 fn measure(client: &mut Client, what: &str, path: &str, limit: Option<Duration>) {
@@ -220,15 +215,62 @@ fn measure(client: &mut Client, what: &str, path: &str, limit: Option<Duration>)
     );
 }
 
+/// `serve` as it is shipped, with no client and no run.
+fn idle_daemon() {
+    let state = env::temp_dir().join(format!("threadscape-bench-idle-{}", std::process::id()));
+    let mut daemon = Command::new(env!("CARGO_BIN_EXE_threadscape"))
+        .args(["serve", "--listen", "127.0.0.1:0", "--state-dir"])
+        .arg(&state)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the daemon starts");
+    let mut link = String::new();
+    let out = daemon.stdout.take().expect("it was piped");
+    BufReader::new(out).read_line(&mut link).expect("it prints its link");
+    // What its first seconds cost is not what idling costs.
+    thread::sleep(Duration::from_secs(2));
+    let pid = Pid(daemon.id());
+    let cpu = || clock::cpu_of(pid).expect("it lives").seconds();
+    let (before, began) = (cpu(), Instant::now());
+    thread::sleep(Duration::from_secs(10));
+    let share = (cpu() - before) / began.elapsed().as_secs_f64();
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let resident_kib: u64 = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse().ok())
+        .unwrap_or(u64::MAX);
+    row(
+        "serve without client or run: CPU over 10 s",
+        &format!("{:.2} %", share * 100.0),
+        "at most 0.5 % of a core",
+        Some(share <= 0.005),
+    );
+    row(
+        "serve without client or run: resident",
+        &format!("{:.1} MiB", resident_kib as f64 / 1024.0),
+        "at most 40 MiB",
+        Some(resident_kib <= 40 << 10),
+    );
+    let _ = daemon.kill();
+    let _ = daemon.wait();
+    let _ = std::fs::remove_dir_all(&state);
+}
+
 fn main() {
     match env::var("THREADSCAPE_BENCH_ROLE").as_deref() {
         Ok("sleep") => return sleep_in_many_threads(),
         Ok("burn") => return burn_every_cpu(),
         _ => {}
     }
+    idle_daemon();
     let (sleeper, made) = Helper::start("sleep");
     if made != THREADS.to_string() {
-        println!("serving  only {made} threads could be made; limits are for {THREADS}");
+        row(
+            &format!("only {made} threads could be made; limits are for {THREADS}"),
+            "",
+            "",
+            None,
+        );
     }
     let pid = sleeper.0.id();
 

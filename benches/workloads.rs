@@ -4,12 +4,15 @@
 //! Peers get every advantage that is easy to give: sorts work in place on a copy made outside the
 //! clock. Two threads are rayon's, for them and for us, so only the algorithms differ.
 
+mod table;
+
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rayon::prelude::*;
+use table::{ms, row};
 use threadscape::workloads::{
     self, AncestorIndex, Inlabel, Join, Params, Preorder, Sequential, Tree, answer_all, by_traversal,
     count_combinations, maximum_gap, merge,
@@ -43,30 +46,37 @@ fn timed<T, R>(rounds: usize, mut prepare: impl FnMut() -> T, mut run: impl FnMu
 }
 
 struct Group {
+    title: String,
     ours: Vec<(String, Duration)>,
 }
 
 impl Group {
     fn titled(title: &str) -> Group {
-        println!("\n{title}");
-        Group { ours: Vec::new() }
+        Group {
+            title: title.to_owned(),
+            ours: Vec::new(),
+        }
     }
 
     fn ours(&mut self, name: &str, time: Duration) {
-        println!("  {name:<44} {:>10.3} ms", time.as_secs_f64() * 1e3);
+        row("workloads", &format!("{}: {name}", self.title), &ms(time), "", None);
         self.ours.push((name.to_owned(), time));
     }
 
     fn peer(&self, name: &str, time: Duration) {
-        let ratios: Vec<String> = self
+        let ratios: Vec<f64> = self
             .ours
             .iter()
-            .map(|(_, ours)| format!("{:.2}x", time.as_secs_f64() / ours.as_secs_f64()))
+            .map(|(_, ours)| time.as_secs_f64() / ours.as_secs_f64())
             .collect();
-        println!(
-            "    {name:<42} {:>10.3} ms   ours faster by {}",
-            time.as_secs_f64() * 1e3,
-            ratios.join(", ")
+        let told: Vec<String> = ratios.iter().map(|ratio| format!("{ratio:.2}x")).collect();
+        let met = ratios.iter().all(|ratio| *ratio > 1.0);
+        row(
+            "workloads",
+            &format!("  {name}"),
+            &ms(time),
+            &format!("ours faster by {}", told.join(", ")),
+            Some(met),
         );
     }
 }
@@ -414,7 +424,6 @@ fn backtrack(candidates: &[i64], start: usize, rest: i64) -> u64 {
 
 /// What a task of default size costs on one thread: what demo scenarios are planned with.
 fn tasks() {
-    println!("\na task of default size, 1 thread");
     for workload in workloads::CATALOGUE {
         let params = Params::resolve(workload.about(), &[]).unwrap();
         let prepared = workload.prepare(&params, 1).unwrap();
@@ -427,7 +436,8 @@ fn tasks() {
                 prepared.run(task, &Sequential)
             },
         );
-        println!("  {:<44} {:>10.3} ms", workload.about().name, time.as_secs_f64() * 1e3);
+        let what = format!("a task of default size, 1 thread: {}", workload.about().name);
+        row("workloads", &what, &ms(time), "", None);
     }
 }
 
