@@ -121,7 +121,7 @@ pub fn census() -> Arc<Census> {
             hostname: "host".into(),
             kernel: "6.1".into(),
             cpus: 2,
-            memory_bytes: 1 << 32,
+            memory_bytes: Ok(1 << 32),
             available_bytes: Ok(1 << 31),
             cpu_ratio: Ok(0.5),
             load_average: Ok([1.0, 0.5, 0.25]),

@@ -268,7 +268,7 @@ pub struct Machine<'a> {
     kernel: &'a str,
     boot_id: &'a str,
     cpus: u32,
-    memory_bytes: u64,
+    memory_bytes: Option<u64>,
     available_bytes: Option<u64>,
     /// Of all CPUs, 0 to 1.
     cpu_ratio: Option<f64>,
@@ -282,7 +282,7 @@ impl<'a> Machine<'a> {
             kernel: &machine.kernel,
             boot_id: &machine.boot_id,
             cpus: machine.cpus,
-            memory_bytes: machine.memory_bytes,
+            memory_bytes: machine.memory_bytes.ok(),
             available_bytes: machine.available_bytes.ok(),
             cpu_ratio: machine.cpu_ratio.and_then(finite).ok(),
             load_average: machine

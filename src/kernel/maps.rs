@@ -221,25 +221,34 @@ mod tests {
 
     #[test]
     fn every_mapping_we_read_is_the_one_another_reader_sees() {
-        // The map of a child that does nothing: our own moves under our hands.
+        // The map of a child that does nothing: our own moves under our hands. The child's moves
+        // too until it has loaded its libraries, so we read before and after the other reader.
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let folder = Path::new("/proc").join(child.id().to_string());
-        let mut ours = Vec::new();
-        read(&ProcRoot::live(), &folder, |mapping| {
-            ours.push((mapping.start, mapping.end, mapping.inode));
-        })
-        .unwrap();
-        let theirs = procfs::process::Process::new(child.id() as i32)
-            .unwrap()
-            .maps()
-            .unwrap();
+        let ours = || {
+            let mut ours = Vec::new();
+            read(&ProcRoot::live(), &folder, |mapping| {
+                ours.push((mapping.start, mapping.end, mapping.inode));
+            })
+            .map(|()| ours)
+        };
+        let theirs = || -> Vec<_> {
+            let process = procfs::process::Process::new(child.id() as i32).unwrap();
+            let maps = process.maps().unwrap();
+            maps.iter()
+                .map(|map| (map.address.0, map.address.1, map.inode))
+                .collect()
+        };
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        let (ours, theirs) = loop {
+            let (before, theirs, after) = (ours(), theirs(), ours());
+            if before == after || std::time::Instant::now() > deadline {
+                break (after, theirs);
+            }
+        };
         child.kill().unwrap();
         child.wait().unwrap();
-        let theirs: Vec<_> = theirs
-            .iter()
-            .map(|map| (map.address.0, map.address.1, map.inode))
-            .collect();
-        assert_eq!(ours, theirs);
+        assert_eq!(ours, Ok(theirs));
     }
 
     #[test]

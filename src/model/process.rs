@@ -52,7 +52,7 @@ pub struct Machine {
     pub hostname: Arc<str>,
     pub kernel: Arc<str>,
     pub cpus: u32,
-    pub memory_bytes: u64,
+    pub memory_bytes: Evidence<u64>,
     pub available_bytes: Evidence<u64>,
     /// Busy share of all CPUs over the census interval, 0.0 to 1.0.
     pub cpu_ratio: Evidence<f64>,

@@ -189,7 +189,10 @@ impl Taker {
             };
             processes.push(process);
         }
-        let memory = meminfo::read(&self.root).unwrap_or_default();
+        let (memory, unread) = match meminfo::read(&self.root) {
+            Ok(memory) => (memory, Unknown::Unreadable),
+            Err(_) => (meminfo::MemInfo::default(), Unknown::NotCaptured),
+        };
         let cpus = std::fs::read_to_string(self.root.path().join("stat")).unwrap_or_default();
         Census {
             taken_at: now,
@@ -198,8 +201,8 @@ impl Taker {
                 hostname: Arc::clone(&self.hostname),
                 kernel: Arc::clone(&self.kernel),
                 cpus: count_cpus(&cpus),
-                memory_bytes: memory.total_bytes.unwrap_or(0),
-                available_bytes: memory.available_bytes.ok_or(Unknown::NotCaptured),
+                memory_bytes: memory.total_bytes.ok_or(unread),
+                available_bytes: memory.available_bytes.ok_or(unread),
                 cpu_ratio: Err(Unknown::SeenOnce),
                 load_average: match loadavg::read(&self.root) {
                     Ok(Some(load)) => Ok(load),
@@ -225,6 +228,8 @@ impl Taker {
     /// `kept` is the previous census when CPU times weren't read anew.
     fn machine(&self, has_rate: bool, kept: Option<&Census>) -> Machine {
         let system = self.system.as_ref();
+        // sysinfo gives 0 where it could not read.
+        let known = |bytes: Option<u64>| bytes.filter(|bytes| *bytes > 0).ok_or(Unknown::Unreadable);
         let cpu_ratio = match (system, kept) {
             (_, Some(kept)) => kept.machine.cpu_ratio,
             (Some(system), None) if has_rate => Ok((f64::from(system.global_cpu_usage()) / 100.0).clamp(0.0, 1.0)),
@@ -235,11 +240,8 @@ impl Taker {
             hostname: Arc::clone(&self.hostname),
             kernel: Arc::clone(&self.kernel),
             cpus: system.map_or(0, |system| system.cpus().len() as u32),
-            memory_bytes: system.map_or(0, System::total_memory),
-            available_bytes: match system.map(System::available_memory) {
-                Some(bytes) if bytes > 0 => Ok(bytes),
-                _ => Err(Unknown::Unreadable),
-            },
+            memory_bytes: known(system.map(System::total_memory)),
+            available_bytes: known(system.map(System::available_memory)),
             cpu_ratio,
             load_average: match loadavg::read(&self.root) {
                 Ok(Some(load)) => Ok(load),
