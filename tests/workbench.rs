@@ -355,6 +355,32 @@ fn the_workbench_dies_with_a_parent_that_was_killed() {
 }
 
 #[test]
+fn the_workbench_has_a_name_and_not_our_secret() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut run = Command::new(env!("CARGO_BIN_EXE_threadscape"))
+        .arg("run")
+        .arg(scenario_file(folder.path(), "endless"))
+        .env("THREADSCAPE_TOKEN", "not-for-children")
+        .env("THREADSCAPE_TEST", "for children")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let child = until("the run has a workbench", || workbench_of(run.id()));
+    until("it has named itself", || {
+        (fs::read_to_string(format!("/proc/{child}/comm")).ok()? == "ts-workbench\n").then_some(())
+    });
+    let environment = fs::read(format!("/proc/{child}/environ")).unwrap();
+    let environment = String::from_utf8_lossy(&environment);
+    let command = fs::read_to_string(format!("/proc/{child}/cmdline")).unwrap();
+    run.kill().unwrap();
+    run.wait().unwrap();
+    assert!(environment.contains("THREADSCAPE_TEST"), "{environment}");
+    assert!(!environment.contains("not-for-children"), "{environment}");
+    assert!(command.starts_with("threadscape\0workbench\0"), "{command}");
+}
+
+#[test]
 fn run_gives_the_verdict_as_its_exit_code_and_stops_on_a_signal() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out.json");

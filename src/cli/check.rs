@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::{Exit, Failure};
-use crate::scenario::{Executor, Plan, ValidationProblem, kind_name, plan_json, show_size, show_time};
+use crate::scenario::{Executor, Plan, ValidationProblem, kind_name, plan_json, policy_name, show_size, show_time};
 use crate::workbench;
 
 /// Say what a scenario file would do, or all that is wrong with it
@@ -131,19 +131,19 @@ fn describe(plan: &Plan) -> String {
     for pool in &plan.pools {
         let _ = writeln!(
             out,
-            "  {:<16} {:<14} {} workers, queue {} ({:?}), stacks of {}",
+            "  {:<16} {:<14} {} workers, queue {} ({}), stacks of {}",
             pool.name,
             kind_name(pool.kind),
             pool.workers,
             pool.queue_capacity,
-            pool.policy,
+            policy_name(pool.policy),
             show_size(pool.stack_bytes as u64)
         );
     }
     out.push_str("\nloads\n");
     for (load, expected) in plan.loads.iter().zip(expected) {
         let how = match &load.executor {
-            Executor::Open { spacing, rate } => format!("open, {spacing:?} arrivals, at most {}/s", rate.peak()),
+            Executor::Open { spacing, rate } => format!("open, {} arrivals, at most {}/s", spacing.name(), rate.peak()),
             Executor::Closed { users, think, .. } => {
                 format!(
                     "closed, at most {} users, think time {}",
@@ -155,13 +155,17 @@ fn describe(plan: &Plan) -> String {
         let tasks = expected.map_or(String::new(), |tasks| format!(", about {tasks:.0} tasks"));
         let _ = writeln!(out, "  {:<16} on {}: {how}{tasks}", load.name, load.pool.as_ref());
         for part in &load.mix {
+            let name = part.workload.about().name;
             let fork = if part.fork { ", forked over the pool" } else { "" };
-            let _ = writeln!(
-                out,
-                "      {} (weight {}{fork})",
-                part.workload.about().name,
-                part.weight
-            );
+            let twins = load.mix.iter().filter(|other| other.workload.about().name == name);
+            // What tells two uses of one workload apart.
+            let params = if twins.count() > 1 && !part.given.is_empty() {
+                let params = part.given.iter().map(|(name, value)| format!("{name} = {value}"));
+                format!(" {{ {} }}", params.collect::<Vec<_>>().join(", "))
+            } else {
+                String::new()
+            };
+            let _ = writeln!(out, "      {name}{params} (weight {}{fork})", part.weight);
         }
     }
     if !plan.thresholds.is_empty() {
@@ -185,6 +189,21 @@ mod tests {
         assert!(told.contains("a.toml:2:9: unknown key \"nam\""), "{told}");
         assert!(told.contains("did you mean name?"), "{told}");
         assert!(told.contains("  2 | run = { nam = \"x\" }\n    |         ^"), "{told}");
+    }
+
+    #[test]
+    fn a_plan_is_told_in_the_words_of_its_file() {
+        let told = describe(&Plan::parse(include_str!("../../config/scenarios/quick.toml")).unwrap());
+        for words in [
+            "queue 256 (reject)",
+            "queue 64 (block)",
+            "open, poisson arrivals, at most 40/s",
+            "maximum_gap { elements = 50000 } (weight 3)",
+            "maximum_gap { elements = 200000, shape = \"clustered\" } (weight 1, forked over the pool)",
+            "      lowest_common_ancestor (weight 1)",
+        ] {
+            assert!(told.contains(words), "{words}: {told}");
+        }
     }
 
     #[test]

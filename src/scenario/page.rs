@@ -15,16 +15,22 @@ use super::ValidationProblem;
 use super::units;
 use crate::model::Nanos;
 
+/// Sections, as in `in [run]`, and the keys that each may hold.
+pub type Homes = &'static [(&'static str, &'static [&'static str])];
+
 /// The text and its problems so far.
 pub struct Page<'t> {
     text: &'t str,
+    homes: Homes,
     problems: RefCell<Vec<(usize, ValidationProblem)>>,
 }
 
 impl<'t> Page<'t> {
-    pub fn new(text: &'t str) -> Page<'t> {
+    /// `homes` is for keys that stand in a wrong section.
+    pub fn new(text: &'t str, homes: Homes) -> Page<'t> {
         Page {
             text,
+            homes,
             problems: RefCell::default(),
         }
     }
@@ -128,23 +134,39 @@ impl<'p, 't> Section<'p, 't> {
         }
     }
 
-    /// Refuses every key that is not among `known`.
+    /// Refuses every key that is not among `known`. One that is known elsewhere is told where it
+    /// belongs; but a table is more likely a section with a mistake in its name.
     pub fn allow(&self, known: &[&str]) {
-        for key in self.table.keys() {
+        let place = if self.path.is_empty() {
+            "at the top"
+        } else {
+            "in this section"
+        };
+        for (key, value) in self.table {
             let name: &str = key.get_ref();
-            if !known.contains(&name) {
-                let place = if self.path.is_empty() {
-                    "at the top"
-                } else {
-                    "in this section"
-                };
-                self.page.refuse(
-                    key.span().start,
-                    &self.field(name),
+            if known.contains(&name) {
+                continue;
+            }
+            let is_table = matches!(value.get_ref(), DeValue::Table(_));
+            let homes = self
+                .page
+                .homes
+                .iter()
+                .filter(|(_, keys)| !is_table && keys.contains(&name));
+            let homes: Vec<&str> = homes.map(|(home, _)| *home).collect();
+            let (message, suggestion) = if homes.is_empty() {
+                (
                     format!("unknown key \"{}\" {place}; known: {}", shorten(name), known.join(", ")),
                     nearest(name, known.iter().copied()),
-                );
-            }
+                )
+            } else {
+                (
+                    format!("{name} does not belong {place}; write it {}", homes.join(" or ")),
+                    None,
+                )
+            };
+            self.page
+                .refuse(key.span().start, &self.field(name), message, suggestion);
         }
     }
 
@@ -197,6 +219,12 @@ impl<'p, 't> Section<'p, 't> {
             format!("{section} needs {key}; write {key} = {example}"),
             None,
         );
+    }
+
+    /// Says that a whole section is missing from the file, and what it needs.
+    pub fn missing_section(&self, key: &str, section: &str, needs: &str) {
+        let message = format!("the file needs a {section} section, with at least {needs}");
+        self.page.refuse(self.span.start, &self.field(key), message, None);
     }
 
     fn wrong_kind(&self, key: &str, value: &DeValue<'t>, expected: &str) {

@@ -51,13 +51,53 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::ValidationProblem;
-use super::page::{Page, Section, nearest, place, shorten};
+use super::page::{Homes, Page, Section, nearest, place, shorten};
 use super::schedule::{Curve, Segment, Spacing};
 use super::units;
 use super::verdict::Threshold;
 use crate::model::{Nanos, QueuePolicy};
 use crate::pools::{PoolKind, PoolSpec};
 use crate::workloads::{self, ParamValue, Params, Workload};
+
+const RUN_KEYS: &[&str] = &[
+    "name",
+    "description",
+    "duration",
+    "seed",
+    "memory_limit",
+    "max_lateness",
+    "drain_timeout",
+    "verify",
+];
+const POOL_KEYS: &[&str] = &["kind", "workers", "queue", "policy", "stack_size"];
+const LOAD_KEYS: &[&str] = &[
+    "name",
+    "pool",
+    "executor",
+    "arrivals",
+    "rate",
+    "stages",
+    "repeat",
+    "users",
+    "think_time",
+    "think",
+    "start",
+    "stop",
+    "patience",
+    "mix",
+];
+const MIX_KEYS: &[&str] = &["workload", "weight", "fork", "params"];
+const THRESHOLD_KEYS: &[&str] = &["load", "require"];
+/// Where a key belongs that stands in a wrong section.
+const HOMES: Homes = &[
+    ("at the top of the file, before the first section", &["version"]),
+    ("in [run]", RUN_KEYS),
+    ("in [pools.NAME]", POOL_KEYS),
+    ("in [[load]]", LOAD_KEYS),
+    ("in the stages of a load", &["for", "over"]),
+    ("in the mix of a load", MIX_KEYS),
+    ("in [[threshold]]", THRESHOLD_KEYS),
+];
 
 /// Bounds of every plan, so that no file can ask for what no machine has.
 pub const MAX_TEXT: usize = 256 << 10;
@@ -178,7 +218,7 @@ impl Load {
 impl Plan {
     /// Reads a scenario text. Every problem is told, in the order of the text.
     pub fn parse(text: &str) -> Result<Plan, Vec<ValidationProblem>> {
-        let page = Page::new(text);
+        let page = Page::new(text, HOMES);
         if text.len() > MAX_TEXT {
             page.refuse(
                 0,
@@ -275,7 +315,7 @@ fn read<'t>(page: &Page<'t>, tree: &Spanned<DeTable<'t>>) -> Option<Plan> {
     let run = match root.value("run") {
         Some(value) => read_run(&Section::open(page, value, "run".into())?),
         None => {
-            root.missing("run", "{ name = \"…\", duration = \"10s\" }");
+            root.missing_section("run", "[run]", "name and duration");
             None
         }
     };
@@ -318,16 +358,7 @@ fn read<'t>(page: &Page<'t>, tree: &Spanned<DeTable<'t>>) -> Option<Plan> {
 
 /// The `[run]` section; the rest of the plan is still empty.
 fn read_run(section: &Section) -> Option<Plan> {
-    section.allow(&[
-        "name",
-        "description",
-        "duration",
-        "seed",
-        "memory_limit",
-        "max_lateness",
-        "drain_timeout",
-        "verify",
-    ]);
+    section.allow(RUN_KEYS);
     let name = read_name(section, "\"quick\"");
     let duration = match section.value("duration").map(|value| value.get_ref()) {
         None => {
@@ -422,7 +453,7 @@ fn load_names<'p>(root: &Section<'p, '_>) -> Vec<&'p str> {
 
 fn read_pools<'t>(page: &Page<'t>, root: &Section<'_, 't>) -> Vec<PoolSpec> {
     let Some(value) = root.value("pools") else {
-        root.missing("pools", "{ main = { kind = \"stealing\", workers = 2 } }");
+        root.missing_section("pools", "[pools.NAME]", "kind and workers, like [pools.main]");
         return Vec::new();
     };
     let Some(section) = Section::open(page, value, "pools".into()) else {
@@ -479,7 +510,7 @@ fn read_pools<'t>(page: &Page<'t>, root: &Section<'_, 't>) -> Vec<PoolSpec> {
 }
 
 fn read_pool(section: &Section, name: &str) -> Option<PoolSpec> {
-    section.allow(&["kind", "workers", "queue", "policy", "stack_size"]);
+    section.allow(POOL_KEYS);
     let kinds = [
         ("stealing", PoolKind::Stealing),
         ("shared-channel", PoolKind::SharedChannel),
@@ -513,10 +544,7 @@ fn read_pool(section: &Section, name: &str) -> Option<PoolSpec> {
 
 fn read_loads<'t>(page: &Page<'t>, root: &Section<'_, 't>, pools: &[&str], run: Option<Nanos>) -> Vec<Load> {
     if !root.has("load") {
-        root.missing(
-            "load",
-            "[{ name = \"…\", pool = \"…\", executor = \"open\", rate = \"10/s\", mix = […] }]",
-        );
+        root.missing_section("load", "[[load]]", "name, pool, executor, mix, and a rate or users");
     }
     let mut loads: Vec<Load> = Vec::new();
     let sections = root.tables("load", MAX_LOADS);
@@ -537,22 +565,7 @@ fn read_loads<'t>(page: &Page<'t>, root: &Section<'_, 't>, pools: &[&str], run: 
 fn read_load<'t>(page: &Page<'t>, section: &Section<'_, 't>, pools: &[&str], run: Option<Nanos>) -> Option<Load> {
     const OPEN: &[&str] = &["arrivals", "rate"];
     const CLOSED: &[&str] = &["users", "think_time", "think"];
-    section.allow(&[
-        "name",
-        "pool",
-        "executor",
-        "arrivals",
-        "rate",
-        "stages",
-        "repeat",
-        "users",
-        "think_time",
-        "think",
-        "start",
-        "stop",
-        "patience",
-        "mix",
-    ]);
+    section.allow(LOAD_KEYS);
     let name = read_name(section, "\"lookups\"");
     if !section.has("pool") {
         section.missing("pool", &format!("\"{}\"", pools.first().unwrap_or(&"main")));
@@ -725,7 +738,7 @@ fn read_curve(section: &Section, key: &str, example: &str, value: impl Fn(&Secti
 }
 
 fn read_ingredient<'t>(page: &Page<'t>, section: &Section<'_, 't>) -> Option<Ingredient> {
-    section.allow(&["workload", "weight", "fork", "params"]);
+    section.allow(MIX_KEYS);
     let weight = section.positive("weight", 1e6).unwrap_or(1.0);
     let fork = section.flag("fork").unwrap_or(false);
     if !section.has("workload") {
@@ -803,7 +816,7 @@ fn param_value(value: &DeValue) -> Option<ParamValue> {
 }
 
 fn read_threshold(section: &Section, loads: &[&str]) -> Option<Threshold> {
-    section.allow(&["load", "require"]);
+    section.allow(THRESHOLD_KEYS);
     let load = section.text("load");
     if let Some(load) = load.filter(|load| !loads.contains(load)) {
         section.refuse_for(
@@ -877,6 +890,28 @@ mix = [{ workload = "maximum_gap", params = { elements = 1000 } }]
         let mut problems = problems(&WHOLE.replace(old, new));
         assert_eq!(problems.len(), 1, "{new}: {problems:?}");
         problems.remove(0)
+    }
+
+    #[test]
+    fn a_key_in_a_wrong_section_is_told_where_it_belongs() {
+        let problems = Plan::parse("rate = \"5/s\"\n[run]\nversion = 1\nqueue = 5\n[pool.main]\nworkers = 1\n")
+            .err()
+            .unwrap();
+        let told: Vec<String> = problems.iter().map(|problem| problem.message.clone()).collect();
+        for sentence in [
+            "rate does not belong at the top; write it in [[load]]",
+            "version does not belong in this section; write it at the top of the file, before the first section",
+            "queue does not belong in this section; write it in [pools.NAME]",
+            "the file needs a [[load]] section, with at least name, pool, executor, mix, and a rate or users",
+        ] {
+            assert!(told.iter().any(|message| message == sentence), "{sentence}: {told:#?}");
+        }
+        let pool = problems.iter().find(|problem| problem.field == "pool").unwrap();
+        assert_eq!(
+            pool.suggestion.as_deref(),
+            Some("pools"),
+            "a table is a misspelt section"
+        );
     }
 
     #[test]

@@ -251,7 +251,8 @@ fn summary_json(summary: &Summary) -> Map<String, Value> {
     row
 }
 
-fn policy(policy: QueuePolicy) -> &'static str {
+/// As scenario files spell it.
+pub fn policy_name(policy: QueuePolicy) -> &'static str {
     match policy {
         QueuePolicy::Block => "block",
         QueuePolicy::Reject => "reject",
@@ -264,7 +265,7 @@ fn pool_json(pool: &PoolStatus, drained: &DrainReport) -> Value {
         "kind": pool.kind,
         "size": pool.size,
         "queue_capacity": pool.queue_capacity,
-        "policy": policy(pool.policy),
+        "policy": policy_name(pool.policy),
         "submitted": pool.submitted,
         "done": pool.done,
         "panicked": pool.panicked,
@@ -304,7 +305,7 @@ pub fn plan_json(plan: &Plan) -> Value {
             "kind": kind_name(pool.kind),
             "workers": pool.workers,
             "queue": pool.queue_capacity,
-            "policy": policy(pool.policy),
+            "policy": policy_name(pool.policy),
             "stack_size_bytes": pool.stack_bytes,
         })).collect::<Vec<_>>(),
         "loads": plan.loads.iter().map(|load| load_json(load, plan.duration)).collect::<Vec<_>>(),
@@ -335,10 +336,7 @@ fn load_json(load: &Load, run: Option<Nanos>) -> Value {
     let executor = match &load.executor {
         Executor::Open { spacing, rate } => json!({
             "kind": "open",
-            "arrivals": match spacing {
-                super::schedule::Spacing::Poisson => "poisson",
-                super::schedule::Spacing::Even => "even",
-            },
+            "arrivals": spacing.name(),
             "rate": curve_json(rate),
         }),
         Executor::Closed {

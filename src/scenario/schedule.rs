@@ -199,6 +199,16 @@ pub enum Spacing {
     Even,
 }
 
+impl Spacing {
+    /// As scenario files spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Spacing::Poisson => "poisson",
+            Spacing::Even => "even",
+        }
+    }
+}
+
 /// The intended starts of one open load, in seconds since its start.
 #[derive(Clone, Debug)]
 pub struct Arrivals {

@@ -11,7 +11,7 @@ use std::fs;
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::ExitStatusExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -31,6 +31,8 @@ const CALL_LIMIT: Duration = Duration::from_secs(5);
 const SILENCE: Duration = Duration::from_secs(10);
 /// How long a workbench may take to end after its link is closed.
 const GOODBYE: Duration = Duration::from_secs(2);
+/// The daemon's own secret (`http` reads it).
+const TOKEN_VARIABLE: &str = "THREADSCAPE_TOKEN";
 const MOST_PROBLEMS: usize = 16;
 const MOST_SCENARIOS: usize = 500;
 const MOST_FACTOR: f64 = 1000.0;
@@ -604,6 +606,10 @@ impl Inner {
             .and_then(|()| ours.set_write_timeout(Some(Duration::from_secs(2))));
         limits.map_err(|error| format!("could not set the link's time limits: {error}"))?;
         let mut child = Command::new(&self.settings.exe)
+            // What it is called in lists of processes, instead of `/proc/self/exe`.
+            .arg0("threadscape")
+            // It has no door, so it has no business with the key to ours.
+            .env_remove(TOKEN_VARIABLE)
             .args(["workbench", "--parent", &std::process::id().to_string()])
             .stdin(OwnedFd::from(theirs))
             .stdout(Stdio::null())

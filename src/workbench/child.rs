@@ -6,11 +6,13 @@
 //! behind. Stop signals are ignored: Ctrl-C and service managers send them to the whole group, and
 //! it is the daemon who drains us.
 
+use std::ffi::CStr;
 use std::fs;
 use std::io::Write as _;
 use std::net::Shutdown;
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,11 +23,14 @@ use serde_json::{Value, json};
 use super::messages::{
     self, LinkError, MOST_TO_CHILD, MOST_TO_PARENT, ToChild, ToParent, VERSION, WireRefusal, WireRun,
 };
-use crate::kernel::stop_signals;
+use crate::kernel::file::{self, Buffer};
+use crate::kernel::{schedstat, stat, status, stop_signals};
 use crate::ledger;
 use crate::model::{PoolStatus, RunId, RunStatus};
 use crate::scenario::{Outcome, Plan, Player, failure_report};
 
+/// Of the main thread, and so of the process.
+const NAME: &CStr = c"ts-workbench";
 /// Room for every thread a plan may ask for, and our own.
 const LEDGER_SLOTS: usize = 2304;
 const WHILE_RUNNING: Duration = Duration::from_millis(250);
@@ -62,6 +67,9 @@ struct Current {
 
 /// Runs until the link ends. `parent` is the pid of whoever started us.
 pub fn run(parent: u32) -> Result<(), ChildError> {
+    // We are started through `/proc/self/exe`, so the kernel named us `exe`. Threads made later
+    // have names of their own.
+    let _ = rustix::thread::set_name(NAME);
     stop_signals::ignore();
     let stdin = std::io::stdin()
         .as_fd()
@@ -282,53 +290,49 @@ impl Bench {
 
 /// What the kernel says of every worker of these pools; `null` where it does not.
 fn thread_evidence(pools: &[PoolStatus]) -> Value {
+    // Thousands of threads must not hold the end of a run up.
     let deadline = Instant::now() + Duration::from_secs(2);
-    let rows = pools.iter().flat_map(|pool| {
-        pool.workers.iter().map(move |worker| {
-            let folder = format!("/proc/self/task/{}", worker.tid.0);
-            let read = |file: &str| {
-                // Thousands of threads must not hold the end of a run up.
-                let in_time = Instant::now() < deadline;
-                in_time
-                    .then(|| fs::read_to_string(format!("{folder}/{file}")).ok())
-                    .flatten()
-            };
-            let clocks = read("schedstat");
-            let mut clocks = clocks
-                .iter()
-                .flat_map(|line| line.split_ascii_whitespace().map(|word| word.parse::<u64>().ok()));
-            let mut clock = || clocks.next().flatten();
-            let (on_cpu, delay, slices) = (clock(), clock(), clock());
-            let status = read("status");
-            let switches = |key: &str| {
-                let line = status.as_deref()?.lines().find_map(|line| line.strip_prefix(key))?;
-                line.trim().parse::<u64>().ok()
-            };
-            // After the last ')': the name may hold anything. Fields 10 and 12 of proc_pid_stat(5).
-            let stat = read("stat");
-            let field = |number: usize| {
-                let rest = stat.as_deref()?.rsplit_once(')')?.1;
-                rest.split_ascii_whitespace().nth(number - 3)?.parse::<u64>().ok()
-            };
-            let seconds = |nanos: Option<u64>| nanos.map(|nanos| nanos as f64 / 1e9);
-            json!({
+    // The folder of our own threads cannot go away while we run, but may be hidden from us.
+    let tasks = file::open_dir(Path::new("/proc/self/task")).ok().flatten();
+    let mut buffer = Buffer::default();
+    let mut rows = Vec::new();
+    for pool in pools {
+        for worker in &pool.workers {
+            let folder = tasks
+                .as_ref()
+                .filter(|_| Instant::now() < deadline)
+                .and_then(|tasks| file::open_path_at(tasks, &worker.tid.to_string()).ok().flatten());
+            let clock = folder.as_ref().and_then(|folder| {
+                let line = file::read_at(folder, "schedstat", &mut buffer).ok().flatten()?;
+                schedstat::parse(line)
+            });
+            let switches = folder.as_ref().and_then(|folder| {
+                let text = file::read_at(folder, "status", &mut buffer).ok().flatten()?;
+                let status = status::parse(text);
+                Some((status.voluntary_switches, status.involuntary_switches))
+            });
+            let faults = folder.as_ref().and_then(|folder| {
+                let stat = stat::read_at(folder, "stat", &mut buffer).ok().flatten()?;
+                Some((stat.minor_faults, stat.major_faults))
+            });
+            rows.push(json!({
                 "tid": worker.tid.0,
                 "name": &*worker.name,
                 "pool": &*pool.name,
                 "tasks_done": worker.done,
                 "tasks_stolen": worker.stolen,
-                "on_cpu_seconds": seconds(on_cpu),
-                "run_delay_seconds": seconds(delay),
-                "timeslices": slices,
-                "voluntary_switches": switches("voluntary_ctxt_switches:"),
-                "involuntary_switches": switches("nonvoluntary_ctxt_switches:"),
-                "minor_faults": field(10),
-                "major_faults": field(12),
+                "on_cpu_seconds": clock.map(|clock| clock.on_cpu.seconds()),
+                "run_delay_seconds": clock.map(|clock| clock.runnable.seconds()),
+                "timeslices": clock.map(|clock| clock.slices),
+                "voluntary_switches": switches.and_then(|(voluntary, _)| voluntary),
+                "involuntary_switches": switches.and_then(|(_, involuntary)| involuntary),
+                "minor_faults": faults.map(|(minor, _)| minor),
+                "major_faults": faults.map(|(_, major)| major),
                 "source": "schedstat, status, stat of /proc/self/task/TID at the end of the load",
-            })
-        })
-    });
-    rows.collect()
+            }));
+        }
+    }
+    Value::Array(rows)
 }
 
 /// The hidden command's main: tells why it ends, and gives the process' exit code.
