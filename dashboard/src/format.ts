@@ -63,7 +63,7 @@ export function duration(seconds: number): string {
   if (seconds < 0.9995) return `${significant(seconds * 1e3)}${THIN}ms`;
   if (seconds < 59.95) return `${significant(seconds)}${THIN}s`;
   const whole = Math.round(seconds);
-  const two = (part: number): string => part.toString().padStart(2, "0");
+  const two = (part: number): string => padded([part], "");
   if (whole < 3600) return `${Math.floor(whole / 60)}${THIN}m${THIN}${two(whole % 60)}${THIN}s`;
   const minutes = Math.floor(whole / 60);
   if (minutes < 24 * 60) return `${Math.floor(minutes / 60)}${THIN}h${THIN}${two(minutes % 60)}${THIN}m`;
@@ -80,11 +80,20 @@ export function rate(perSecond: number): string {
   return `${compact(perSecond)}/s`;
 }
 
+const padded = (parts: number[], between: string): string => parts.map((part) => part.toString().padStart(2, "0")).join(between);
+
 /** The time of day of an RFC 3339 stamp, in the reader's zone. */
 export function timeOfDay(stamp: string): string {
   const date = new Date(stamp);
   if (Number.isNaN(date.getTime())) return stamp;
-  return [date.getHours(), date.getMinutes(), date.getSeconds()].map((part) => part.toString().padStart(2, "0")).join(":");
+  return padded([date.getHours(), date.getMinutes(), date.getSeconds()], ":");
+}
+
+/** `2026-11-24 16:42:05`, in the reader's zone. */
+export function dayAndTime(stamp: string): string {
+  const date = new Date(stamp);
+  if (Number.isNaN(date.getTime())) return stamp;
+  return `${padded([date.getFullYear(), date.getMonth() + 1, date.getDate()], "-")} ${timeOfDay(stamp)}`;
 }
 
 /** Hostile bytes made visible: control and direction-changing characters are escaped, so that no name can dress up as another. */

@@ -39,12 +39,14 @@ export interface Place {
   view: "picture" | "table";
   /** The memory picture: whole stacks, or zoomed to what they have touched. */
   scale: "whole" | "touched";
+  /** A former run that is looked at; else the newest is. */
+  run: string | null;
   language: Language | null;
 }
 
 export const home: Place = {
   screen: "overview", process: "workbench", thread: null, sort: "cpu_ratio", order: "desc", state: null, pool: null, name: "",
-  filter: "", processSort: "cpu_ratio", processOrder: "desc", view: "picture", scale: "whole", language: null,
+  filter: "", processSort: "cpu_ratio", processOrder: "desc", view: "picture", scale: "whole", run: null, language: null,
 };
 
 const MAX_TEXT = 200;
@@ -73,13 +75,14 @@ export function parse(hash: string): Place {
     processOrder: word("process_order", ["asc", "desc"], home.processOrder),
     view: word("view", ["picture", "table"], home.view),
     scale: word("scale", ["whole", "touched"], home.scale),
+    run: text("run") || null,
     language: word("lang", languages, null),
   };
 }
 
 const keys: Partial<Record<keyof Place, string>> = {
   process: "process", thread: "thread", sort: "sort", order: "order", state: "state", pool: "pool", name: "name", filter: "filter",
-  processSort: "process_sort", processOrder: "process_order", view: "view", scale: "scale", language: "lang",
+  processSort: "process_sort", processOrder: "process_order", view: "view", scale: "scale", run: "run", language: "lang",
 };
 
 export function print(place: Place): string {

@@ -63,7 +63,7 @@ export interface Machine {
   kernel: string;
   boot_id: string;
   cpus: number;
-  memory_bytes: Bytes;
+  memory_bytes: Bytes | null;
   available_bytes: Bytes | null;
   cpu_ratio: Ratio | null; // of all CPUs, 0..1
   load_average: [number, number, number] | null;
@@ -243,6 +243,12 @@ export interface Run {
 /** GET /runs, newest first. POST /runs {scenario} or {toml} (+seed) → 201 Run. PATCH /runs/{id} {rate_factor} → Run. DELETE → 202 Run */
 export interface Runs { runs: Run[] }
 
+/** GET /runs/{id}/report.json, the part that the page shows. A run that failed has no thresholds and no series. */
+export interface Report {
+  thresholds?: { load: string | null; require: string; kept: boolean; shown: string | null }[];
+  series?: { at_seconds: Seconds[]; width_seconds: Seconds[]; loads: Record<string, Record<string, (number | null)[]>> };
+}
+
 /** GET /scenarios */
 export interface Scenarios { scenarios: { name: string; description: string; seconds: Seconds | null; toml: string; problems: ValidationProblem[] }[] }
 /** POST /scenarios/validate {toml} */
@@ -336,7 +342,7 @@ const loadAverage: Decoder<[number, number, number]> = (value, path) => {
 export const decodeProcesses = object<Processes>({
   taken_at: string,
   machine: object<Machine>({
-    hostname: string, kernel: string, boot_id: string, cpus: number, memory_bytes: bytes, available_bytes: nullable(bytes),
+    hostname: string, kernel: string, boot_id: string, cpus: number, memory_bytes: nullable(bytes), available_bytes: nullable(bytes),
     cpu_ratio: nullable(ratio), load_average: nullable(loadAverage),
   }),
   total: number, hidden: nullable(number), processes: list(process),
@@ -422,6 +428,12 @@ export const decodeRun = object<Run>({
   verdict: nullable(oneOf("pass", "fail", "invalid")), messages: list(string),
 });
 export const decodeRuns = object<Runs>({ runs: list(decodeRun) });
+export const decodeReport = object<Report>({
+  thresholds: optional(list(object({ load: nullable(string), require: string, kept: boolean, shown: absentIsNull(string) }))) as Decoder<NonNullable<Report["thresholds"]>>,
+  series: optional(object<NonNullable<Report["series"]>>({
+    at_seconds: list(seconds), width_seconds: list(seconds), loads: record(record(column)),
+  })) as Decoder<NonNullable<Report["series"]>>,
+});
 
 const validationProblem = object<ValidationProblem>({ line: number, column: number, field: string, message: string, suggestion: nullable(string) });
 export const decodeScenarios = object<Scenarios>({

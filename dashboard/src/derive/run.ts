@@ -81,6 +81,10 @@ export function isOver(run: Run): boolean {
   return run.phase === "finished" || run.phase === "stopped" || run.phase === "failed";
 }
 
+/** The badge's colour. */
+export const phaseTone: Record<Run["phase"], string> = { preparing: "warn", running: "good", draining: "warn", finished: "", stopped: "", failed: "bad" };
+export const verdictTone = { pass: "good", fail: "bad", invalid: "warn" } as const;
+
 /** Arrived, but neither done nor under way. */
 export function notDone(load: LoadProgress): number {
   return load.shed + load.late + load.cancelled + load.panicked;
@@ -93,6 +97,6 @@ export function stepRate(factor: number, direction: 1 | -1): number {
   return 2 ** Math.min(4, Math.max(-4, next));
 }
 
-function sum(values: number[]): number {
+export function sum(values: number[]): number {
   return values.reduce((total, value) => total + value, 0);
 }
