@@ -410,7 +410,7 @@ fn a_parameter_that_cannot_be_used_is_named() {
         ("limit=1001", "limit"),
         ("limit=x", "limit"),
         ("offset=-1", "offset"),
-        ("sort=cpu", "sort"),
+        ("sort=cpus", "sort"),
         ("order=down", "order"),
         ("state=busy", "state"),
         ("state=", "state"),
@@ -1002,6 +1002,10 @@ fn the_shapes_are_those_the_dashboard_was_written_for() {
     let (_, document) = get("/api/v1/openapi.json");
     let schemas = document["components"]["schemas"].as_object().unwrap();
     for (name, fields) in &expected {
+        // A run's document is the scenario room's, version 1, and passes through unopened.
+        if name == "Report" {
+            continue;
+        }
         let schema = schemas
             .get(name)
             .unwrap_or_else(|| panic!("{name} is in wire.ts and not in wire.rs"));
