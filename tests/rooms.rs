@@ -144,7 +144,10 @@ fn expand(tree: &str, before: &str, found: &mut Vec<String>) {
         .find(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':'))
         .unwrap_or(tree.len());
     let path = format!("{before}{}", &tree[..end]);
-    let Some(list) = tree[end..].strip_prefix('{').filter(|_| end == 0 || path.ends_with("::")) else {
+    let Some(list) = tree[end..]
+        .strip_prefix('{')
+        .filter(|_| end == 0 || path.ends_with("::"))
+    else {
         let path = path.trim_end_matches(':');
         if !path.is_empty() {
             found.push(path.to_owned());
