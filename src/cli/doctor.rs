@@ -6,10 +6,9 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use serde_json::{Value, json};
-
-use super::memory::{no_process, plain, print, process_named, root_at};
+use super::subject::{no_process, plain, pretty, print, process_named, root_at};
 use super::{Exit, Failure};
+use crate::http::wire;
 use crate::model::{Pid, Unknown};
 use crate::observe::{self, Capability};
 
@@ -41,7 +40,11 @@ pub fn run(args: Args) -> Result<Exit, Failure> {
     };
     let tried = observe::probe(&root, pid);
     let verdict = verdict(pid, &tried)?;
-    print(&if args.json { answer(&tried) } else { table(pid, &tried) })?;
+    print(&if args.json {
+        pretty(&wire::Capabilities::of(&tried))?
+    } else {
+        table(pid, &tried)
+    })?;
     match verdict {
         Exit::NotAllowed => Err(Failure::not_allowed(format!(
             "nothing can be read of process {}; run threadscape as its owner or as root",
@@ -61,24 +64,6 @@ fn verdict(pid: Option<Pid>, tried: &[Capability]) -> Result<Exit, Failure> {
         Some(pid) if about().all(|capability| capability.unknown == Some(Unknown::Gone)) => Err(no_process(pid)),
         _ => Ok(Exit::NotAllowed),
     }
-}
-
-fn answer(tried: &[Capability]) -> String {
-    let sources: Vec<Value> = tried
-        .iter()
-        .map(|capability| {
-            let need = capability.unknown.and_then(Unknown::need);
-            json!({
-                "name": capability.source,
-                "works": capability.unknown.is_none(),
-                "scope": capability.gives,
-                "reason": capability.unknown.map(Unknown::why),
-                "need": need.map(|need| need.need),
-                "fix": need.map(|need| need.fix),
-            })
-        })
-        .collect();
-    format!("{:#}\n", json!({ "sources": sources }))
 }
 
 fn table(pid: Option<Pid>, tried: &[Capability]) -> String {
@@ -179,9 +164,9 @@ mod tests {
     #[test]
     fn json_has_a_row_a_source() {
         let tried = tried(&[("stat", None), ("maps", Some(Unknown::PtraceDenied))]);
-        let answer: Value = serde_json::from_str(&answer(&tried)).unwrap();
+        let answer = serde_json::to_value(wire::Capabilities::of(&tried)).unwrap();
         assert_eq!(answer["sources"][0]["works"], true);
-        assert_eq!(answer["sources"][0]["fix"], Value::Null);
+        assert_eq!(answer["sources"][0]["fix"], serde_json::Value::Null);
         assert_eq!(answer["sources"][1]["reason"], Unknown::PtraceDenied.why());
     }
 }

@@ -14,6 +14,7 @@ pub mod doctor;
 pub mod memory;
 pub mod run;
 pub mod serve;
+mod subject;
 pub mod threads;
 pub mod workbench;
 pub mod workloads;

@@ -14,12 +14,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
-use super::memory::{no_process, plain, print, process_named, root_at};
+use super::subject::{failure, no_process, plain, pretty, print, process_named, root_at};
 use super::{Exit, Failure};
-use crate::model::{Evidence, Nanos, Reason, Snapshot, Thread, ThreadState, Unknown};
-use crate::observe::{self, Delivery, InspectError, Inspector, Settings};
+use crate::http::wire;
+use crate::model::{Evidence, Nanos, Snapshot, Thread, ThreadState, Unknown};
+use crate::observe::{self, Delivery, Inspector, Settings};
 
 /// Between two readings: long enough for a rate, short enough to wait for.
 const INTERVAL: Duration = Duration::from_millis(500);
@@ -142,31 +143,18 @@ fn newer(inspector: &Inspector, snapshot: &Snapshot) -> Result<Arc<Snapshot>, Fa
     }
 }
 
-fn failure(error: InspectError) -> Failure {
-    match error {
-        InspectError::NoProcess(pid) | InspectError::Ended(pid) => no_process(pid),
-        InspectError::Denied(_) => Failure::not_allowed(error),
-        InspectError::Late(..) => Failure {
-            exit: Exit::TimeLimit,
-            message: error.to_string(),
-        },
-        InspectError::Unreadable { path, source } => Failure::usage(format!("could not read {path}: {source}")),
-        other => Failure::other(other),
-    }
-}
-
 fn show(args: &Args, snapshot: &Snapshot) -> Result<(), Failure> {
     let rows = chosen(args, snapshot);
+    let page = &rows[..args.limit.unwrap_or(rows.len()).min(rows.len())];
     let text = if args.json {
-        let answer = answer(snapshot, &rows, args.limit);
-        let text = if args.watch {
-            serde_json::to_string(&answer)
+        let answer = wire::Threads::of(snapshot, rows.len(), page);
+        if args.watch {
+            serde_json::to_string(&answer).map_err(Failure::other)? + "\n"
         } else {
-            serde_json::to_string_pretty(&answer)
-        };
-        text.map_err(Failure::other)? + "\n"
+            pretty(&answer)?
+        }
     } else if args.csv {
-        csv(&rows[..args.limit.map_or(rows.len(), |limit| limit.min(rows.len()))])
+        csv(page)?
     } else {
         let clear = if args.watch && io::stdout().is_terminal() {
             "\x1b[H\x1b[2J"
@@ -334,213 +322,6 @@ fn waits_for(row: &Thread, notes: &mut Notes) -> String {
     })
 }
 
-/// One row in the API's shape: `null` for what is unknown, and its code in `unknown`.
-struct Fields {
-    values: Map<String, Value>,
-    unknown: Map<String, Value>,
-}
-
-impl Fields {
-    fn put<T: Into<Value>>(&mut self, name: &str, value: Evidence<T>) {
-        let value = self.told(name, value);
-        self.values.insert(name.to_owned(), value);
-    }
-
-    fn told<T: Into<Value>>(&mut self, path: &str, value: Evidence<T>) -> Value {
-        match value {
-            Ok(value) => value.into(),
-            Err(why) => {
-                self.unknown.insert(path.to_owned(), why.code().into());
-                Value::Null
-            }
-        }
-    }
-}
-
-fn hex(address: u64) -> String {
-    format!("{address:#x}")
-}
-
-fn row_value(row: &Thread) -> Value {
-    let mut fields = Fields {
-        values: Map::new(),
-        unknown: Map::new(),
-    };
-    let name_bytes = row.name_bytes.as_ref().map(|bytes| {
-        bytes.iter().fold(String::new(), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
-    });
-    fields.put("tid", Ok(row.tid().0));
-    fields.put("name", Ok(&*row.name));
-    fields.put("name_bytes", Ok(name_bytes));
-    fields.put("start_time", Ok(row.key.start.seconds()));
-    fields.put("state", Ok(row.state.name()));
-    fields.put("state_letter", Ok((row.state_letter as char).to_string()));
-    fields.put("pool", Ok(row.pool.as_deref()));
-    fields.put("cpu_ratio", row.cpu_ratio);
-    fields.put("user_seconds", row.user_time.map(|time| time.seconds()));
-    fields.put("system_seconds", row.system_time.map(|time| time.seconds()));
-    fields.put("on_cpu_seconds", row.on_cpu.map(Nanos::seconds));
-    fields.put("run_delay_seconds", row.run_delay.map(Nanos::seconds));
-    fields.put("run_delay_ratio", row.run_delay_ratio);
-    fields.put("timeslices", row.timeslices);
-    fields.put("voluntary_switches", row.voluntary_switches);
-    fields.put("involuntary_switches", row.involuntary_switches);
-    fields.put("minor_faults", row.minor_faults);
-    fields.put("major_faults", row.major_faults);
-    fields.put("last_cpu", row.last_cpu);
-    fields.put("nice", row.nice);
-    fields.put("policy", row.policy);
-    fields.put("rt_priority", row.rt_priority);
-    fields.put("allowed_cpus", row.allowed_cpus.as_deref().map_err(|why| *why));
-
-    let wait = row.wait.as_ref().map_err(|why| *why).map(|wait| {
-        json!({
-            "kind": wait.kind.name(),
-            "syscall": wait.syscall,
-            "address": wait.address.map(hex),
-            "kernel_function": fields.told("wait.kernel_function", wait.kernel_function.as_deref().map_err(|why| *why)),
-            "lock": wait.lock.as_deref(),
-            "owner_tid": wait.owner.map(|owner| owner.0),
-        })
-    });
-    fields.put("wait", wait);
-    let stack = row.stack.map(|stack| {
-        json!({
-            "start": hex(stack.start),
-            "end": hex(stack.end),
-            "reserved_bytes": stack.reserved_bytes,
-            "resident_bytes": fields.told("stack.resident_bytes", stack.resident_bytes),
-            "used_bytes": fields.told("stack.used_bytes", stack.used_bytes),
-            "guard_bytes": stack.guard_bytes,
-        })
-    });
-    fields.put("stack", stack);
-    let heap = row.heap.map(|heap| {
-        json!({
-            "allocated_bytes": heap.allocated_bytes,
-            "freed_bytes": heap.freed_bytes,
-            "allocations": heap.allocations,
-            "frees": heap.frees,
-        })
-    });
-    fields.put("heap", heap);
-    let task = row.task.as_ref().map_err(|why| *why).map(|task| {
-        json!({
-            "pool": &*task.pool,
-            "workload": task.workload.as_deref(),
-            "id": task.id,
-            "age_seconds": task.age.map(Nanos::seconds),
-            "done": task.done,
-            "queue_seconds_total": task.queue_wait.seconds(),
-            "service_seconds_total": task.service.seconds(),
-        })
-    });
-    fields.put("task", task);
-    fields.values.insert("unknown".to_owned(), fields.unknown.into());
-    fields.values.into()
-}
-
-fn answer(snapshot: &Snapshot, rows: &[&Thread], limit: Option<usize>) -> Value {
-    let shown = limit.unwrap_or(rows.len()).min(rows.len());
-    let threads: Vec<Value> = rows[..shown].iter().map(|row| row_value(row)).collect();
-    let counts: Map<String, Value> = ThreadState::ALL
-        .into_iter()
-        .map(|state| (state.name().to_owned(), snapshot.counts.get(state).into()))
-        .collect();
-    let mut pools: BTreeMap<&str, u64> = BTreeMap::new();
-    for pool in snapshot.threads.iter().filter_map(|row| row.pool.as_deref()) {
-        *pools.entry(pool).or_default() += 1;
-    }
-    let mut unknown = unknown_of(&threads);
-    let mut whole = |path: &str, value: Evidence<f64>| match value {
-        Ok(value) => Value::from(value),
-        Err(why) => {
-            unknown.insert(path.to_owned(), reason_value(why, None));
-            Value::Null
-        }
-    };
-    let interval = whole("interval_seconds", snapshot.interval.map(Nanos::seconds));
-    let cpu_ratio = whole("process.cpu_ratio", snapshot.cpu_ratio);
-    let rss_bytes = match snapshot.rss_bytes {
-        Ok(bytes) => Value::from(bytes),
-        Err(why) => whole("process.rss_bytes", Err(why)),
-    };
-    let heap = snapshot.ledger.as_ref().ok().map(|ledger| {
-        let living = ledger
-            .rows
-            .iter()
-            .fold(ledger.ended_heap, |sum, row| sum.plus(&row.heap));
-        json!({ "net_bytes": living.net_bytes(), "ended_threads": ledger.ended_threads })
-    });
-    let since = Duration::from_nanos(snapshot.taken_at.saturating_sub(snapshot.watched_since).0);
-    let watched_since = snapshot.wall_clock.checked_sub(since).unwrap_or(snapshot.wall_clock);
-    json!({
-        "process": {
-            "pid": snapshot.process.pid.0,
-            "start_time": snapshot.process.start.seconds(),
-            "name": &*snapshot.name,
-            "role": snapshot.role.name(),
-        },
-        "taken_at": humantime::format_rfc3339_millis(snapshot.wall_clock).to_string(),
-        "sequence": snapshot.sequence,
-        "interval_seconds": interval,
-        "total": rows.len(),
-        "all": snapshot.threads.len(),
-        "counts": counts,
-        "pools": pools,
-        "peak": snapshot.peak,
-        "started_total": snapshot.started_total,
-        "started_exact": snapshot.started_exact,
-        "ended_total": snapshot.ended_total,
-        "watched_since": humantime::format_rfc3339_millis(watched_since).to_string(),
-        "truncated": snapshot.truncated,
-        "cpu_ratio": cpu_ratio,
-        "rss_bytes": rss_bytes,
-        "heap": heap,
-        "threads": threads,
-        "unknown": unknown,
-    })
-}
-
-/// Each field that is null in some rows, with its most frequent reason and in how many rows.
-fn unknown_of(threads: &[Value]) -> Map<String, Value> {
-    let mut seen: BTreeMap<&str, BTreeMap<&str, u64>> = BTreeMap::new();
-    for (path, code) in threads.iter().filter_map(|row| row["unknown"].as_object()).flatten() {
-        let code = code.as_str().unwrap_or_default();
-        *seen.entry(path).or_default().entry(code).or_default() += 1;
-    }
-    let described = seen.into_iter().filter_map(|(path, codes)| {
-        let rows = codes.values().sum();
-        let (code, _) = codes.into_iter().max_by_key(|(_, rows)| *rows)?;
-        let why = Unknown::ALL.into_iter().find(|why| why.code() == code)?;
-        Some((path.to_owned(), reason_value(why, Some(rows))))
-    });
-    described.collect()
-}
-
-fn reason_value(why: Unknown, threads: Option<u64>) -> Value {
-    let reason = match why.reason() {
-        Reason::Denied => "denied",
-        Reason::Gone => "gone",
-        Reason::Unsupported => "unsupported",
-        Reason::NotApplicable => "not_applicable",
-    };
-    let mut value = json!({
-        "reason": reason,
-        "code": why.code(),
-        "why": why.why(),
-        "need": why.need().map(|need| need.need),
-        "fix": why.need().map(|need| need.fix),
-    });
-    if let Some(threads) = threads {
-        value["threads"] = threads.into();
-    }
-    value
-}
-
 /// The columns of the JSON rows, nested ones as `wait_kind` and so on.
 const COLUMNS: &[&str] = &[
     "/tid",
@@ -578,11 +359,12 @@ const COLUMNS: &[&str] = &[
 ];
 
 /// RFC 4180, with line feeds alone.
-fn csv(rows: &[&Thread]) -> String {
+fn csv(rows: &[&Thread]) -> Result<String, Failure> {
     let header: Vec<String> = COLUMNS.iter().map(|column| column[1..].replace('/', "_")).collect();
     let mut text = header.join(",") + "\n";
+    let mut gaps = wire::Gaps::default();
     for row in rows {
-        let value = row_value(row);
+        let value = serde_json::to_value(wire::Thread::of(row, &mut gaps)).map_err(Failure::other)?;
         let cells: Vec<String> = COLUMNS
             .iter()
             .map(|column| match value.pointer(column) {
@@ -593,7 +375,7 @@ fn csv(rows: &[&Thread]) -> String {
             .collect();
         let _ = writeln!(text, "{}", cells.join(","));
     }
-    text
+    Ok(text)
 }
 
 /// Names are hostile: a spreadsheet would run what begins like a formula, so such a word gets an
@@ -615,6 +397,7 @@ mod tests {
     use super::*;
     use crate::model::Pid;
     use clap::Parser;
+    use serde_json::json;
 
     #[derive(clap::Parser)]
     struct Line {
@@ -682,7 +465,7 @@ mod tests {
     fn json_has_null_and_a_reason_for_what_is_unknown() {
         let snapshot = captured();
         let rows: Vec<&Thread> = snapshot.threads.iter().collect();
-        let answer = answer(&snapshot, &rows, Some(2));
+        let answer = serde_json::to_value(wire::Threads::of(&snapshot, rows.len(), &rows[..2])).unwrap();
         assert_eq!(answer["total"], 3);
         assert_eq!(answer["threads"].as_array().unwrap().len(), 2);
         assert_eq!(answer["counts"]["runnable"], 1);
@@ -718,7 +501,7 @@ mod tests {
     fn csv_leaves_unknown_empty_and_disarms_formulas() {
         let snapshot = captured();
         let rows: Vec<&Thread> = snapshot.threads.iter().collect();
-        let text = csv(&rows);
+        let text = csv(&rows).unwrap();
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 4);
         assert!(lines[0].starts_with("tid,name,state,pool,cpu_ratio,"));

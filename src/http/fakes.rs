@@ -169,7 +169,12 @@ pub fn memory() -> MemoryMap {
         process: key(OTHER),
         taken_at: monotonic_now(),
         regions,
-        stacks: vec![(Tid(OTHER.0), "worker".into(), Err(Unknown::NoStackFound))],
+        stacks: vec![ThreadStack {
+            tid: Tid(OTHER.0),
+            name: "worker".into(),
+            stack: Err(Unknown::NoStackFound),
+            found_by: None,
+        }],
         totals: MemoryTotals {
             rollup: Err(Unknown::PtraceDenied),
             statm_virtual_bytes: 9 * 4096,

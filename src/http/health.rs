@@ -138,14 +138,7 @@ pub async fn capabilities(State(site): State<Arc<Site>>, uri: Uri) -> Answer {
         if let Some(pid) = pid {
             site.looks.resolve(pid)?;
         }
-        encode(&wire::Capabilities {
-            sources: site
-                .looks
-                .capabilities(pid)
-                .into_iter()
-                .map(|tried| wire::Source::of(tried.source, tried.gives, tried.unknown))
-                .collect(),
-        })
+        encode(&wire::Capabilities::of(&site.looks.capabilities(pid)))
     })
     .await
 }

@@ -1,6 +1,5 @@
 //! The memory of one process: what its threads share, and what is each thread's own.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
@@ -8,8 +7,8 @@ use axum::http::Uri;
 
 use super::ask::Ask;
 use super::site::{Answer, Site, encode, wall_clock_of};
-use super::wire::{self, Gaps, Sizes};
-use crate::model::{MemoryMap, RegionKind, Snapshot, Thread, Tid};
+use super::wire;
+use crate::model::{MemoryMap, Snapshot};
 
 /// GET /processes/{pid}/memory
 #[utoipa::path(
@@ -39,71 +38,14 @@ pub async fn memory(State(site): State<Arc<Site>>, Path(pid): Path<String>, uri:
 }
 
 fn shape<'a>(map: &'a MemoryMap, snapshot: &'a Snapshot, regions: bool) -> wire::Memory<'a> {
-    let mut gaps = Gaps::default();
-    let resident = map.resident_known.is_ok();
-    if let Err(unknown) = map.resident_known {
-        for path in [
-            "sizes.resident_bytes",
-            "sizes.proportional_bytes",
-            "sizes.private_bytes",
-        ] {
-            gaps.note(path, unknown);
-        }
-    }
-    let sum = |kinds: &[RegionKind]| Sizes::of(map.sum(kinds), resident);
-    let rows: HashMap<Tid, &Thread> = snapshot.threads.iter().map(|thread| (thread.key.tid, thread)).collect();
-    let found_by: HashMap<Tid, &'static str> = map
-        .regions
-        .iter()
-        .filter(|region| region.kind == RegionKind::Stack)
-        .filter_map(|region| Some((region.owner?, region.found_by?)))
-        .collect();
-    let threads = map
-        .stacks
-        .iter()
-        .map(|(tid, name, stack)| {
-            let row = rows.get(tid).copied();
-            wire::ThreadMemory::of(*tid, name, stack, found_by.get(tid).copied(), row, &mut gaps)
-        })
-        .collect();
-    let total = map
-        .regions
-        .iter()
-        .fold(crate::model::Sizes::default(), |sum, region| sum.plus(region.sizes));
-    wire::Memory {
-        process: wire::ProcessRef::of(snapshot),
-        taken_at: wire::rfc3339(wall_clock_of(map.taken_at)),
-        shared: wire::SharedMemory {
-            heap: sum(&[RegionKind::Heap]),
-            code: sum(&[RegionKind::Code]),
-            globals: sum(&[RegionKind::Globals]),
-            mapped_files: sum(&[RegionKind::MappedFile]),
-            shared_memory: sum(&[RegionKind::SharedMemory]),
-            other: sum(&[RegionKind::Kernel, RegionKind::Other]),
-        },
-        per_thread: wire::PerThread {
-            stacks: sum(&[RegionKind::Stack]),
-            guards: sum(&[RegionKind::Guard]),
-        },
-        total: Sizes::of(total, resident),
-        kernel: wire::KernelTotals {
-            rollup: gaps
-                .one("kernel.rollup", &map.totals.rollup)
-                .map(|rollup| Sizes::of(*rollup, true)),
-            statm_virtual_bytes: map.totals.statm_virtual_bytes,
-            statm_resident_bytes: map.totals.statm_resident_bytes,
-        },
-        threads,
-        regions: if regions {
-            map.regions
-                .iter()
-                .map(|region| wire::Region::of(region, resident))
-                .collect()
-        } else {
-            Vec::new()
-        },
-        unknown: gaps.finish(),
-    }
+    let taken_at = wall_clock_of(map.taken_at);
+    wire::Memory::of(
+        map,
+        wire::ProcessRef::of(snapshot),
+        taken_at,
+        Ok(&snapshot.threads),
+        regions,
+    )
 }
 
 #[cfg(test)]

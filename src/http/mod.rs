@@ -4,7 +4,7 @@
 //! accept loop of our own with a limit on everything a client can make us hold or wait for. A
 //! request passes `door` (host, origin, token, content type), then `routes` finds its resource:
 //! one file each, which asks a handle of `observe`, `scenario` or `history` and lends the answer
-//! to the shapes in `wire`. Handles block, so they are asked on a bounded number of threads, with
+//! to the shapes in `wire`. The command line's `--json` goes through the same shapes. Handles block, so they are asked on a bounded number of threads, with
 //! a time-out. [`Live`] is the way in for the sampler and the workbench: `events` passes what they
 //! tell on to every stream, and can repeat what a client has missed.
 //!
@@ -30,7 +30,7 @@ mod serve;
 mod site;
 mod threads;
 mod token;
-mod wire;
+pub(crate) mod wire;
 mod workloads;
 
 #[cfg(test)]

@@ -6,7 +6,6 @@
 //! given a shape, which borrows from the snapshot.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
@@ -254,53 +253,18 @@ fn holds(name: &str, needle: &str) -> bool {
 
 fn answer(site: &Site, snapshot: &Snapshot, wanted: &Wanted) -> Result<Vec<u8>, Problem> {
     let (total, page) = wanted.page(snapshot);
-    let mut pools: BTreeMap<&str, u32> = BTreeMap::new();
-    for pool in snapshot.threads.iter().filter_map(|thread| thread.pool.as_deref()) {
-        *pools.entry(pool).or_default() += 1;
-    }
-
-    let mut gaps = Gaps::default();
-    let mut threads: Vec<wire::Thread<'_>> = page.iter().map(|thread| wire::Thread::of(thread, &mut gaps)).collect();
+    let mut answer = wire::Threads::of(snapshot, total, &page);
     if wanted.sparkline > 0 {
         let tids: Vec<Tid> = page.iter().map(|thread| thread.key.tid).collect();
         let lines = site.past.sparklines(snapshot.process, &tids, wanted.sparkline);
-        for (thread, line) in threads.iter_mut().zip(lines) {
+        for (thread, line) in answer.threads.iter_mut().zip(lines) {
             let line = line
                 .into_iter()
                 .map(|point| point.ok().filter(|value| value.is_finite()));
             thread.sparkline = Some(line.collect());
         }
     }
-    let since = snapshot.taken_at.saturating_sub(snapshot.watched_since);
-    let watched_since = snapshot
-        .wall_clock
-        .checked_sub(std::time::Duration::from_nanos(since.0))
-        .unwrap_or(snapshot.wall_clock);
-    encode(&wire::Threads {
-        process: wire::ProcessRef::of(snapshot),
-        taken_at: wire::rfc3339(snapshot.wall_clock),
-        sequence: snapshot.sequence,
-        interval_seconds: gaps
-            .one("interval_seconds", &snapshot.interval)
-            .map(|interval| interval.seconds()),
-        total,
-        all: snapshot.threads.len(),
-        counts: wire::counts(&snapshot.counts),
-        pools,
-        peak: snapshot.peak,
-        started_total: snapshot.started_total,
-        started_exact: snapshot.started_exact,
-        ended_total: snapshot.ended_total,
-        watched_since: wire::rfc3339(watched_since),
-        truncated: snapshot.truncated,
-        cpu_ratio: gaps.ratio("process.cpu_ratio", snapshot.cpu_ratio),
-        rss_bytes: gaps.one("process.rss_bytes", &snapshot.rss_bytes).copied(),
-        heap: gaps
-            .one("process.heap", &snapshot.ledger)
-            .map(|ledger| wire::HeapSum::of(ledger)),
-        threads,
-        unknown: gaps.finish(),
-    })
+    encode(&answer)
 }
 
 /// GET /processes/{pid}/threads

@@ -4,6 +4,7 @@
 //! a value that is unknown becomes `null`, and [`Gaps`] keeps the reason: a code in its row, the
 //! most frequent one of all rows in the answer's `unknown`. Floats that are not finite never
 //! leave. Rows borrow from the snapshot: ten thousand of them are not copied to show a hundred.
+//! The command line prints the same shapes with `--json`, made by the same functions.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -13,7 +14,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::model;
-use crate::model::{Evidence, Nanos, ThreadState};
+use crate::model::{Evidence, Nanos, RegionKind, ThreadState};
+use crate::observe;
 use crate::scenario;
 use crate::workloads;
 
@@ -204,7 +206,7 @@ pub struct Source {
 }
 
 impl Source {
-    pub fn of(source: &'static str, gives: &'static str, unknown: Option<model::Unknown>) -> Source {
+    fn of(source: &'static str, gives: &'static str, unknown: Option<model::Unknown>) -> Source {
         let need = unknown.and_then(|unknown| unknown.need());
         Source {
             name: source,
@@ -219,7 +221,18 @@ impl Source {
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Capabilities {
-    pub sources: Vec<Source>,
+    sources: Vec<Source>,
+}
+
+impl Capabilities {
+    pub fn of(tried: &[observe::Capability]) -> Capabilities {
+        Capabilities {
+            sources: tried
+                .iter()
+                .map(|tried| Source::of(tried.source, tried.gives, tried.unknown))
+                .collect(),
+        }
+    }
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -562,6 +575,48 @@ pub struct Threads<'a> {
     pub unknown: Unknowns,
 }
 
+impl<'a> Threads<'a> {
+    /// `total` is how many threads fit, `page` those of them that are to be shown.
+    pub fn of(snapshot: &'a model::Snapshot, total: usize, page: &[&'a model::Thread]) -> Threads<'a> {
+        let mut pools: BTreeMap<&str, u32> = BTreeMap::new();
+        for pool in snapshot.threads.iter().filter_map(|thread| thread.pool.as_deref()) {
+            *pools.entry(pool).or_default() += 1;
+        }
+        let mut gaps = Gaps::default();
+        let threads = page.iter().map(|thread| Thread::of(thread, &mut gaps)).collect();
+        let since = snapshot.taken_at.saturating_sub(snapshot.watched_since);
+        let watched_since = snapshot
+            .wall_clock
+            .checked_sub(Duration::from_nanos(since.0))
+            .unwrap_or(snapshot.wall_clock);
+        Threads {
+            process: ProcessRef::of(snapshot),
+            taken_at: rfc3339(snapshot.wall_clock),
+            sequence: snapshot.sequence,
+            interval_seconds: gaps
+                .one("interval_seconds", &snapshot.interval)
+                .map(|interval| interval.seconds()),
+            total,
+            all: snapshot.threads.len(),
+            counts: counts(&snapshot.counts),
+            pools,
+            peak: snapshot.peak,
+            started_total: snapshot.started_total,
+            started_exact: snapshot.started_exact,
+            ended_total: snapshot.ended_total,
+            watched_since: rfc3339(watched_since),
+            truncated: snapshot.truncated,
+            cpu_ratio: gaps.ratio("process.cpu_ratio", snapshot.cpu_ratio),
+            rss_bytes: gaps.one("process.rss_bytes", &snapshot.rss_bytes).copied(),
+            heap: gaps
+                .one("process.heap", &snapshot.ledger)
+                .map(|ledger| HeapSum::of(ledger)),
+            threads,
+            unknown: gaps.finish(),
+        }
+    }
+}
+
 /// Columns; null is a gap.
 #[derive(Debug, Default, Serialize, ToSchema)]
 pub struct ThreadHistory {
@@ -644,32 +699,18 @@ pub struct ThreadMemory<'a> {
 }
 
 impl<'a> ThreadMemory<'a> {
-    /// `row` is the thread in the latest snapshot, where it is still (or already) there.
-    pub fn of(
-        tid: model::Tid,
-        name: &'a str,
-        stack: &Evidence<model::StackUse>,
-        found_by: Option<&'static str>,
-        row: Option<&'a model::Thread>,
-        all: &mut Gaps,
-    ) -> ThreadMemory<'a> {
+    /// `row` is the thread in the latest snapshot.
+    fn of(of: &'a model::ThreadStack, row: Evidence<&'a model::Thread>, all: &mut Gaps) -> ThreadMemory<'a> {
         let codes = Codes::new();
         let mut gaps = RowGaps { codes, all };
-        let stack = gaps.borrow("stack", stack).map(|stack| Stack::of(stack, &mut gaps));
-        let heap = match row {
-            Some(row) => gaps.borrow("heap", &row.heap).map(Heap::of),
-            None => gaps
-                .borrow("heap", &Err::<model::HeapTally, _>(model::Unknown::Gone))
-                .map(Heap::of),
-        };
         ThreadMemory {
-            tid: tid.0,
-            name,
-            pool: row.and_then(|row| row.pool.as_deref()),
-            state: row.map(|row| row.state.name()),
-            found_by,
-            stack,
-            heap,
+            tid: of.tid.0,
+            name: &of.name,
+            pool: row.ok().and_then(|row| row.pool.as_deref()),
+            state: gaps.take("state", &row.map(|row| row.state.name())),
+            found_by: of.found_by,
+            stack: gaps.borrow("stack", &of.stack).map(|stack| Stack::of(stack, &mut gaps)),
+            heap: gaps.borrow("heap", &row.and_then(|row| row.heap)).map(Heap::of),
             unknown: gaps.codes,
         }
     }
@@ -688,7 +729,7 @@ pub struct Region<'a> {
 }
 
 impl<'a> Region<'a> {
-    pub fn of(region: &'a model::Region, resident: bool) -> Region<'a> {
+    fn of(region: &'a model::Region, resident: bool) -> Region<'a> {
         Region {
             start: hex(region.start),
             end: hex(region.end),
@@ -715,6 +756,72 @@ pub struct Memory<'a> {
     pub regions: Vec<Region<'a>>,
     #[schema(value_type = BTreeMap<String, Unknown>)]
     pub unknown: Unknowns,
+}
+
+impl<'a> Memory<'a> {
+    /// `rows` are the threads of the latest snapshot in tid order; who is not among them has ended
+    /// since, or has just begun.
+    pub fn of(
+        map: &'a model::MemoryMap,
+        process: ProcessRef,
+        taken_at: SystemTime,
+        rows: Evidence<&'a [model::Thread]>,
+        regions: bool,
+    ) -> Memory<'a> {
+        let mut gaps = Gaps::default();
+        let resident = map.resident_known.is_ok();
+        if let Err(unknown) = map.resident_known {
+            for path in [
+                "sizes.resident_bytes",
+                "sizes.proportional_bytes",
+                "sizes.private_bytes",
+            ] {
+                gaps.note(path, unknown);
+            }
+        }
+        let sum = |kinds: &[RegionKind]| Sizes::of(map.sum(kinds), resident);
+        let row_of = |tid| {
+            let rows = rows?;
+            let place = rows.binary_search_by_key(&tid, model::Thread::tid);
+            place.map(|place| &rows[place]).map_err(|_| model::Unknown::Gone)
+        };
+        Memory {
+            process,
+            taken_at: rfc3339(taken_at),
+            shared: SharedMemory {
+                heap: sum(&[RegionKind::Heap]),
+                code: sum(&[RegionKind::Code]),
+                globals: sum(&[RegionKind::Globals]),
+                mapped_files: sum(&[RegionKind::MappedFile]),
+                shared_memory: sum(&[RegionKind::SharedMemory]),
+                other: sum(&[RegionKind::Kernel, RegionKind::Other]),
+            },
+            per_thread: PerThread {
+                stacks: sum(&[RegionKind::Stack]),
+                guards: sum(&[RegionKind::Guard]),
+            },
+            total: Sizes::of(map.total(), resident),
+            kernel: KernelTotals {
+                rollup: gaps
+                    .one("kernel.rollup", &map.totals.rollup)
+                    .map(|rollup| Sizes::of(*rollup, true)),
+                statm_virtual_bytes: map.totals.statm_virtual_bytes,
+                statm_resident_bytes: map.totals.statm_resident_bytes,
+            },
+            threads: map
+                .stacks
+                .iter()
+                .map(|stack| ThreadMemory::of(stack, row_of(stack.tid), &mut gaps))
+                .collect(),
+            regions: map
+                .regions
+                .iter()
+                .filter(|_| regions)
+                .map(|region| Region::of(region, resident))
+                .collect(),
+            unknown: gaps.finish(),
+        }
+    }
 }
 
 /// A distribution of times, summed up.

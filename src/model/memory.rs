@@ -83,6 +83,17 @@ pub struct Region {
     pub sizes: Sizes,
 }
 
+/// One thread and its stack, where that was found, with resident bytes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ThreadStack {
+    pub tid: Tid,
+    pub name: Arc<str>,
+    pub stack: Evidence<StackUse>,
+    /// In the words of [`Region::found_by`]; `None` where there is no stack. Threads may share a
+    /// mapping: then each knows its own bounds, and the mapping has no owner.
+    pub found_by: Option<&'static str>,
+}
+
 /// The kernel's own totals, to hold the sums against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryTotals {
@@ -99,8 +110,8 @@ pub struct MemoryMap {
     pub process: ProcessKey,
     pub taken_at: Nanos,
     pub regions: Vec<Region>,
-    /// Each thread's stack where it was found, by tid, with resident bytes.
-    pub stacks: Vec<(Tid, Arc<str>, Evidence<StackUse>)>,
+    /// One for each thread, by tid.
+    pub stacks: Vec<ThreadStack>,
     pub totals: MemoryTotals,
     /// False when `smaps` was denied or cut: then only virtual sizes are known.
     pub resident_known: Evidence<()>,
@@ -109,9 +120,18 @@ pub struct MemoryMap {
 impl MemoryMap {
     /// The sum over all regions of these kinds.
     pub fn sum(&self, kinds: &[RegionKind]) -> Sizes {
+        self.total_of(|region| kinds.contains(&region.kind))
+    }
+
+    /// The sum over all regions.
+    pub fn total(&self) -> Sizes {
+        self.total_of(|_| true)
+    }
+
+    fn total_of(&self, is_meant: impl Fn(&Region) -> bool) -> Sizes {
         self.regions
             .iter()
-            .filter(|region| kinds.contains(&region.kind))
+            .filter(|region| is_meant(region))
             .fold(Sizes::default(), |sum, region| sum.plus(region.sizes))
     }
 }

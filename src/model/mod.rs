@@ -17,7 +17,7 @@ mod units;
 
 pub use evidence::{Evidence, Need, Reason, Unknown};
 pub use ledger::{HeapTally, LedgerRow, LedgerView, TaskNow};
-pub use memory::{MemoryMap, MemoryTotals, Region, RegionKind, Sizes};
+pub use memory::{MemoryMap, MemoryTotals, Region, RegionKind, Sizes, ThreadStack};
 pub use pool::{PoolStatus, QueuePolicy, Spread, WorkerStatus};
 pub use process::{Census, Machine, Process, Role};
 pub use run::{LoadProgress, RunId, RunPhase, RunStatus};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Evidence, HeapTally, Nanos, TaskNow, ThreadKey, Ticks, Tid};
+use super::{Evidence, HeapTally, Nanos, TaskNow, ThreadKey, Ticks, Tid, Unknown};
 
 /// What the scheduler and, where there is one, the ledger say of a thread.
 ///
@@ -116,6 +116,23 @@ pub struct StackUse {
     pub used_bytes: Evidence<u64>,
     /// The inaccessible mapping right below; `None` for the main thread, whose stack grows.
     pub guard_bytes: Option<u64>,
+}
+
+impl StackUse {
+    /// The same with its depth at this stack pointer. Unknown while the thread stands elsewhere: on
+    /// a signal's stack, or on one that the program switched to.
+    pub fn at(self, stack_pointer: Evidence<u64>) -> StackUse {
+        StackUse {
+            used_bytes: stack_pointer.and_then(|address| {
+                if (self.start..self.end).contains(&address) {
+                    Ok(self.end - address)
+                } else {
+                    Err(Unknown::NoStackFound)
+                }
+            }),
+            ..self
+        }
+    }
 }
 
 /// One thread at one tick. Times without "since" are totals since the thread's start.

@@ -15,7 +15,7 @@ use super::sampler::{Failed, SHORTEST_INTERVAL, Shared, Watched, nanos};
 use super::threads::{FileBudget, PassError, ProcessReader, resolve};
 use super::{Capability, SamplerCost};
 use crate::kernel::clock;
-use crate::model::{Census, MemoryMap, Nanos, Pid, ProcessKey, Snapshot, Thread, Tid};
+use crate::model::{Census, MemoryMap, Nanos, Pid, ProcessKey, Snapshot, Thread, Tid, Unknown};
 
 /// Nobody waits for longer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -241,13 +241,19 @@ impl Inspector {
                 thread.state = row.state;
             }
         }
-        // How much of the stack is in memory is in `smaps` only.
-        if let Ok(stack) = &mut thread.stack
-            && let Ok(map) = memory::read(root, pid)
+        // How much of the stack is in memory is in `smaps` only. The memory view also finds stacks
+        // that the row lacks: that of a thread that runs, and one in a mapping of several.
+        if let Ok(map) = memory::read(root, pid)
             && map.process == snapshot.process
-            && let Some((_, _, Ok(measured))) = map.stacks.iter().find(|(owner, _, _)| *owner == tid)
+            && let Some(measured) = map.stacks.iter().find(|stack| stack.tid == tid)
+            && let Ok(whole) = measured.stack
         {
-            stack.resident_bytes = measured.resident_bytes;
+            thread.stack = Ok(match thread.stack {
+                // Its depth is that of the moment when the row was read.
+                Ok(seen) => whole.at(seen.used_bytes.map(|used| seen.end - used)),
+                Err(why) if why == Unknown::Running => whole.at(Err(why)),
+                Err(_) => whole,
+            });
         }
         Ok((snapshot, thread))
     }

@@ -40,7 +40,7 @@ use crate::kernel::process_vm;
 use crate::kernel::smaps::{self, Figures};
 use crate::kernel::{ProcRoot, clock};
 use crate::model::{
-    Evidence, MemoryMap, MemoryTotals, Pid, ProcessKey, Region, RegionKind, Sizes, StackUse, Tid, Unknown,
+    Evidence, MemoryMap, MemoryTotals, Pid, ProcessKey, Region, RegionKind, Sizes, StackUse, ThreadStack, Tid, Unknown,
 };
 
 /// How often a moving process is read before we show what we have.
@@ -165,7 +165,12 @@ fn look(
     let stacks = threads
         .into_iter()
         .zip(owned)
-        .map(|(thread, stack)| (thread.tid, thread.name, stack))
+        .map(|(thread, found)| ThreadStack {
+            tid: thread.tid,
+            name: thread.name,
+            stack: found.map(|(stack, _)| stack),
+            found_by: found.ok().map(|(_, found_by)| found_by),
+        })
         .collect();
     Ok(MemoryMap {
         process,
@@ -211,9 +216,11 @@ fn without_memory(root: &ProcRoot, process: ProcessKey, unknown: Unknown) -> Mem
     let tids = glance::tids(root, process.pid).unwrap_or_default();
     let stacks = tids
         .into_iter()
-        .map(|tid| {
-            let name = glance::name(root, &root.thread(process.pid, tid)).unwrap_or_default();
-            (tid, name, Err(unknown))
+        .map(|tid| ThreadStack {
+            tid,
+            name: glance::name(root, &root.thread(process.pid, tid)).unwrap_or_default(),
+            stack: Err(unknown),
+            found_by: None,
         })
         .collect();
     MemoryMap {
@@ -304,6 +311,9 @@ impl Chain {
             .is_some_and(|lowest| lowest.block.start - lowest.block.guard_bytes <= region.start)
     }
 }
+
+/// A thread's stack, and how it was found.
+type Found = Evidence<(StackUse, &'static str)>;
 
 /// Which part of which file is behind a mapping.
 #[derive(Clone, Copy)]
@@ -499,7 +509,7 @@ impl Reading {
         told: &Told,
         seen: impl Fn(Tid) -> Option<u64>,
         stack_limit: Option<u64>,
-    ) -> (Vec<Region>, Vec<Evidence<StackUse>>) {
+    ) -> (Vec<Region>, Vec<Found>) {
         let resident_known = self.resident;
         let Reading {
             mut regions,
@@ -516,7 +526,7 @@ impl Reading {
         let (known_sizes, known_guards) = owners.proven(stack_limit);
         let nobodys = owners.by_elimination(threads, &regions, &known_sizes, &known_guards);
 
-        let mut stacks: Vec<Evidence<StackUse>> = threads
+        let mut stacks: Vec<Found> = threads
             .iter()
             .map(|thread| Err(thread.stack_pointer.err().unwrap_or(Unknown::NoStackFound)))
             .collect();
@@ -532,7 +542,7 @@ impl Reading {
             };
             if let Some((thread, _)) = owner {
                 let resident = resident_known.map(|()| regions[region].sizes.resident_bytes);
-                stacks[*thread] = Ok(shape.at(threads[*thread].stack_pointer, resident));
+                stacks[*thread] = Ok((shape.at(threads[*thread].stack_pointer, resident), found_by));
             }
             regions[region].kind = RegionKind::Stack;
             regions[region].owner = tid;
@@ -564,7 +574,7 @@ fn told_by_blocks(
     threads: &[Stander],
     resident_known: Evidence<()>,
     regions: &mut [Region],
-    stacks: &mut [Evidence<StackUse>],
+    stacks: &mut [Found],
 ) {
     let region = &regions[chain.region];
     let whole = chain.covers(region) && chain.links.len() == 1;
@@ -580,21 +590,15 @@ fn told_by_blocks(
             Ok(()) if whole => Ok(region.sizes.resident_bytes),
             _ => link.resident_bytes,
         };
-        stacks[thread] = Ok(StackUse {
+        let stack = StackUse {
             start,
             end,
             reserved_bytes: end - start,
             resident_bytes,
-            used_bytes: threads[thread].stack_pointer.and_then(|address| {
-                // On another stack for now: a signal's, or one that the program switched to.
-                if (start..end).contains(&address) {
-                    Ok(end - address)
-                } else {
-                    Err(Unknown::NoStackFound)
-                }
-            }),
+            used_bytes: Err(Unknown::NotAsked),
             guard_bytes: (guard_bytes > 0).then_some(guard_bytes),
-        });
+        };
+        stacks[thread] = Ok((stack.at(threads[thread].stack_pointer), "exact"));
     }
     if !chain.covers(region) {
         return;
@@ -1039,8 +1043,8 @@ mod tests {
                 .iter()
                 .find(|region| region.owner == Some(thread.tid) && region.kind == RegionKind::Stack);
             assert_eq!(
-                stack.as_ref().ok().map(|stack| stack.start),
-                owned.map(|region| region.start)
+                stack.ok().map(|(stack, found_by)| (stack.start, Some(found_by))),
+                owned.map(|region| (region.start, region.found_by))
             );
         }
         regions
@@ -1197,16 +1201,16 @@ mod tests {
         let reserved: Vec<_> = map
             .stacks
             .iter()
-            .map(|(tid, _, stack)| (tid.0 - 18903, stack.map(|stack| stack.reserved_bytes)))
+            .map(|of| (of.tid.0 - 18903, of.stack.map(|stack| stack.reserved_bytes)))
             .collect();
         assert_eq!(reserved[0], (0, Ok(0x21000)));
         assert_eq!(reserved[1].1, Ok(256 << 10));
         assert_eq!(reserved[2].1, Ok(8 << 20));
         assert_eq!(reserved[3].1, Ok(128 << 10));
-        let deep = map.stacks[1].2.unwrap();
+        let deep = map.stacks[1].stack.unwrap();
         assert!(deep.used_bytes.unwrap() > 100_000 && deep.resident_bytes.unwrap() >= deep.used_bytes.unwrap());
-        assert_eq!(map.stacks[3].2.unwrap().guard_bytes, Some(64 << 10));
-        assert_eq!(&*map.stacks[1].1, "blocked) (1");
+        assert_eq!(map.stacks[3].stack.unwrap().guard_bytes, Some(64 << 10));
+        assert_eq!(&*map.stacks[1].name, "blocked) (1");
     }
 
     #[test]
@@ -1218,11 +1222,20 @@ mod tests {
         assert_eq!((main.kind, main.owner), (RegionKind::Stack, None));
     }
 
+    fn without_stack(tid: u32, name: &str, why: Unknown) -> ThreadStack {
+        ThreadStack {
+            tid: Tid(tid),
+            name: name.into(),
+            stack: Err(why),
+            found_by: None,
+        }
+    }
+
     #[test]
     fn a_kernel_thread_has_no_memory_and_says_so() {
         let map = read(&capture("memory-kernel-thread"), Pid(2)).unwrap();
         assert_eq!(map.resident_known, Err(Unknown::KernelThread));
-        assert_eq!(map.stacks, [(Tid(2), "kthreadd".into(), Err(Unknown::KernelThread))]);
+        assert_eq!(map.stacks, [without_stack(2, "kthreadd", Unknown::KernelThread)]);
         assert!(map.regions.is_empty());
     }
 
@@ -1301,9 +1314,8 @@ mod tests {
         child.wait().unwrap();
         let map = map.unwrap();
         check_sums(&map);
-        let (_, name, stack) = &map.stacks[0];
-        assert_eq!(&**name, "sleep");
-        let stack = stack.unwrap();
+        assert_eq!(&*map.stacks[0].name, "sleep");
+        let stack = map.stacks[0].stack.unwrap();
         assert!(stack.used_bytes.unwrap() <= stack.resident_bytes.unwrap());
         assert!(map.sum(&[RegionKind::Code]).resident_bytes > 0);
     }
@@ -1480,9 +1492,10 @@ mod tests {
                 continue;
             }
             assert_eq!((region.owner, region.found_by), (Some(Tid(*tid)), Some(found_by)));
-            let (_, name, stack) = map.stacks.iter().find(|(of, _, _)| of.0 == *tid).unwrap();
-            assert!(name.starts_with("room "), "{name}");
-            let stack = stack.unwrap();
+            let told = map.stacks.iter().find(|of| of.tid.0 == *tid).unwrap();
+            assert!(told.name.starts_with("room "), "{}", told.name);
+            assert_eq!(told.found_by, Some(found_by));
+            let stack = told.stack.unwrap();
             assert_eq!(stack.reserved_bytes, *size);
             assert_eq!(stack.guard_bytes, Some(rustix::param::page_size() as u64));
             assert_eq!((stack.start, stack.end), (region.start, region.end));
@@ -1505,7 +1518,7 @@ mod tests {
         let largest = map
             .stacks
             .iter()
-            .filter_map(|(_, _, stack)| stack.ok())
+            .filter_map(|of| of.stack.ok())
             .max_by_key(|s| s.reserved_bytes)
             .unwrap();
         assert!(largest.resident_bytes.unwrap() < largest.reserved_bytes / 10);
@@ -1593,8 +1606,11 @@ mod tests {
             let map = read(&ProcRoot::live(), pid).unwrap();
             check_sums(&map);
             for (kind, tid, size, address) in &house.facts {
-                let (_, _, stack) = map.stacks.iter().find(|(of, _, _)| of.0 == *tid).unwrap();
-                let stack = stack.unwrap_or_else(|unknown| panic!("{kind} {size}: {unknown:?}"));
+                let told = map.stacks.iter().find(|of| of.tid.0 == *tid).unwrap();
+                assert_eq!(told.found_by, Some("exact"));
+                let stack = told
+                    .stack
+                    .unwrap_or_else(|unknown| panic!("{kind} {size}: {unknown:?}"));
                 assert!((stack.start..stack.end).contains(address), "{kind} {size}: {stack:?}");
                 assert_eq!(stack.reserved_bytes, *size, "{kind}");
                 let resident = stack.resident_bytes.unwrap();
@@ -1627,7 +1643,7 @@ mod tests {
         let map = read(&root, pid).unwrap();
         child.wait().unwrap();
         assert_eq!(map.resident_known, Err(Unknown::Zombie));
-        assert_eq!(map.stacks, [(Tid(pid.0), "true".into(), Err(Unknown::Zombie))]);
+        assert_eq!(map.stacks, [without_stack(pid.0, "true", Unknown::Zombie)]);
     }
 
     #[test]
@@ -1689,7 +1705,7 @@ mod tests {
                 let own = |kind| regions.iter().filter(move |region| region.kind == kind && region.owner == Some(thread.tid));
                 proptest::prop_assert_eq!(own(RegionKind::Stack).count(), usize::from(stack.is_ok()));
                 proptest::prop_assert!(own(RegionKind::Guard).count() <= own(RegionKind::Stack).count());
-                if let (Ok(stack), Ok(address)) = (stack, thread.stack_pointer) {
+                if let (Ok((stack, _)), Ok(address)) = (stack, thread.stack_pointer) {
                     proptest::prop_assert!((stack.start..stack.end).contains(&address));
                 }
             }

@@ -71,18 +71,13 @@ impl Shape {
             end: self.end,
             reserved_bytes: self.size_bytes(),
             resident_bytes,
-            used_bytes: stack_pointer.and_then(|address| {
-                if self.holds(address) {
-                    Ok(self.end - address)
-                } else {
-                    Err(Unknown::NoStackFound)
-                }
-            }),
+            used_bytes: Err(Unknown::NotAsked),
             guard_bytes: match self.guard {
                 Guard::Own(bytes) => Some(bytes),
                 Guard::None | Guard::Merged => None,
             },
         }
+        .at(stack_pointer)
     }
 }
 
