@@ -8,10 +8,10 @@
 import { advance, emptyTrack, type RunTrack } from "./derive/run";
 import { Ring } from "./derive/ring";
 import { ask, type Connection, Feed, Refused } from "./feed";
-import { type Key, preferred, say, type Values } from "./text";
+import { explain, type Key, preferred, say, type Values } from "./text";
 import { home, type Language, parse, type Place, print } from "./url";
 import {
-  decodeHealth, decodePools, decodeRuns, decodeScenarios, type Event, type Health, type Machine, type Pools, type ProcessRef, type Run, type Scenarios,
+  decodeHealth, decodePools, decodeRuns, decodeScenarios, type Event, type Health, type Machine, type Pools, type ProcessRef, type Run, type Scenarios, type Unknown,
 } from "./wire";
 
 type SnapshotData = Extract<Event, { event: "snapshot" }>["data"];
@@ -150,6 +150,7 @@ class Store {
     this.go({ language }, "replace");
   }
 
+  explain = (part: "why" | "need" | "fix", unknown: Unknown): string | null => explain(this.language, part, unknown);
   t = (key: Key, values?: Values): string => say(this.language, key, values);
 
   retry(): void {

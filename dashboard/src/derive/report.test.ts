@@ -15,6 +15,6 @@ test("rates of several loads add up, and a splinter of an interval is none", () 
 });
 
 test("of several latencies the worst shows, and nothing measured is a gap", () => {
-  expect(reportedLatency(series, null, "p99_seconds")).toEqual({ at: series.at_seconds, response: [0.2, null, null], service: [0.05, 0.07, null] });
-  expect(reportedLatency(series, "a", "p50_seconds").response).toEqual([null, null, null]);
+  expect(reportedLatency(series, null, "p99_seconds")).toEqual({ at: [1, 2], response: [0.2, null], service: [0.05, 0.07] });
+  expect(reportedLatency(series, "a", "p50_seconds").response).toEqual([null, null]);
 });

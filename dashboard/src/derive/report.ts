@@ -16,10 +16,11 @@ const columns = (series: Series, load: string | null, name: string): Column[] =>
 
 /** The last interval is what was left after the plan's end: far too short to be a rate. */
 const SHORTEST = 0.1;
+const intervals = (series: Series): number[] => series.width_seconds.flatMap((width, index) => (width >= SHORTEST ? [index] : []));
 
 export function reportedThroughput(series: Series, load: string | null): { at: number[]; done: Column } {
   const done = columns(series, load, "done");
-  const wide = series.width_seconds.flatMap((width, index) => (width >= SHORTEST ? [index] : []));
+  const wide = intervals(series);
   return {
     at: wide.map((index) => series.at_seconds[index] ?? 0),
     done: wide.map((index) => done.reduce((total, column) => total + (column[index] ?? 0), 0) / (series.width_seconds[index] ?? 1)),
@@ -27,12 +28,13 @@ export function reportedThroughput(series: Series, load: string | null): { at: n
 }
 
 export function reportedLatency(series: Series, load: string | null, percentile: Percentile): { at: number[] } & Record<Extract<Latency, "response" | "service">, Column> {
+  const wide = intervals(series);
   const worst = (name: string): Column => {
     const all = columns(series, load, `${name}_${percentile.slice(0, 3)}`);
-    return series.at_seconds.map((_, index) => {
+    return wide.map((index) => {
       const known = all.flatMap((column) => column[index] ?? []);
       return known.length === 0 ? null : Math.max(...known);
     });
   };
-  return { at: series.at_seconds, response: worst("response"), service: worst("service") };
+  return { at: wide.map((index) => series.at_seconds[index] ?? 0), response: worst("response"), service: worst("service") };
 }

@@ -129,7 +129,8 @@ function drawHouse(ink: CanvasRenderingContext2D, scene: Scene, palette: Palette
       ink.lineWidth = 1;
       ink.setLineDash([2, 3]);
       const reach = Math.max(2, floor.outline.width - (floor.outline.cut ? 10 : 1));
-      ink.strokeRect(left + 0.5, barTop + 0.5, reach, barHeight - 1);
+      // Nothing reserved, nothing drawn.
+      if (floor.sizes.virtual_bytes > 0) ink.strokeRect(left + 0.5, barTop + 0.5, reach, barHeight - 1);
       ink.setLineDash([]);
       if (floor.outline.cut) torn(ink, left + floor.outline.width - 9, barTop, barHeight, palette.text3);
       ink.fillStyle = palette.shared;

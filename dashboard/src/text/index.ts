@@ -1,6 +1,7 @@
 /** Texts by key, in the reader's language. A missing key or a missing translation does not compile. */
 
 import type { Language } from "../url";
+import type { Unknown } from "../wire";
 import { en } from "./en";
 import { zh } from "./zh";
 
@@ -12,6 +13,12 @@ export type Values = Record<string, string | number>;
 /** The text with its `{places}` filled. */
 export function say(language: Language, key: Key, values: Values = {}): string {
   return catalogues[language][key].replace(/\{(\w+)\}/g, (place, name: string) => String(values[name] ?? place));
+}
+
+/** What the daemon says of an unknown value, in the reader's language; in the daemon's words where its code is new to us. */
+export function explain(language: Language, part: "why" | "need" | "fix", unknown: Unknown): string | null {
+  const key = `${part}.${unknown.code}`;
+  return key in en ? say(language, key as Key) : unknown[part];
 }
 
 /** The language the browser asks for, of those we speak. */

@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { expect, test } from "vitest";
-import { catalogues, type Key, preferred, say } from "./index";
+import type { Unknown } from "../wire";
+import { catalogues, explain, type Key, preferred, say } from "./index";
 
 const places = (text: string): string[] => [...text.matchAll(/\{(\w+)\}/g)].map((match) => match[1] as string).sort();
 
@@ -19,7 +20,8 @@ test("every text is used somewhere, so the catalogue does not grow moss", () => 
     .map((name) => readFileSync(root + name, "utf8"))
     .join("\n");
   // Families are asked for with a computed ending: t(`state.${state}`).
-  const families = [...sources.matchAll(/`([a-z_.]+\.)\$\{/g)].map((match) => match[1] as string);
+  // The reasons are asked for by the daemon's code: see `explain`.
+  const families = ["why.", "need.", "fix.", ... [...sources.matchAll(/`([a-z_.]+\.)\$\{/g)].map((match) => match[1] as string)];
   const unused = Object.keys(catalogues.en).filter((key) => !sources.includes(`"${key}"`) && !families.some((family) => key.startsWith(family)));
   expect(unused).toEqual([]);
 });
@@ -32,4 +34,14 @@ test("places are filled, and an unfilled one stays visible", () => {
 test("the browser's wish is followed", () => {
   expect(preferred(["fr", "zh-CN", "en"])).toBe("zh");
   expect(preferred(["de"])).toBe("en");
+});
+
+test("every reason the daemon may give has words in both languages", () => {
+  const rust = readFileSync(new URL("../../../src/model/evidence.rs", import.meta.url), "utf8");
+  const codes = [...(rust.split("pub fn code")[1]?.split("pub fn why")[0] ?? "").matchAll(/=> "(\w+)"/g)].map((match) => match[1] as string);
+  expect(codes.length).toBeGreaterThan(10);
+  for (const code of codes) expect(Object.keys(catalogues.zh)).toContain(`why.${code}`);
+  const unknown: Unknown = { reason: "denied", code: "ptrace_denied", why: "x", need: null, fix: null };
+  expect(explain("zh", "fix", unknown)).toContain("root");
+  expect(explain("zh", "why", { ...unknown, code: "from_the_future" })).toBe("x");
 });
