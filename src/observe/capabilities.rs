@@ -11,6 +11,7 @@ use std::path::Path;
 use super::glance;
 use crate::kernel::maps::{self, refusal};
 use crate::kernel::{ProcRoot, process_vm};
+use crate::ledger::{Reader, ReaderError};
 use crate::model::{Evidence, Pid, Unknown};
 
 /// What came of trying one source.
@@ -23,9 +24,6 @@ pub struct Capability {
     /// `None`: it works.
     pub unknown: Option<Unknown>,
 }
-
-/// The memory file by whose name a process' ledger is found among its descriptors.
-const LEDGER: &str = "/memfd:threadscape-ledger";
 
 /// How one source is tried.
 type Trial = fn(&Subject<'_>) -> Evidence<()>;
@@ -182,17 +180,19 @@ fn exe(subject: &Subject<'_>) -> Evidence<()> {
     }
 }
 
-/// Whether the descriptors can be listed, and whether one of them is a ledger.
+/// Found and held for a ledger by the reader that the sampler uses too. A captured tree keeps links, not memory.
 fn ledger(subject: &Subject<'_>) -> Evidence<()> {
-    let folder = glance::memory_folder(subject.root, subject.pid)?;
-    let entries = fs::read_dir(folder.join("fd")).map_err(|error| refusal(subject.root, &error))?;
-    let found = entries.flatten().any(|entry| {
-        fs::read_link(entry.path()).is_ok_and(|target| {
-            let target = target.to_string_lossy();
-            target.strip_suffix(" (deleted)").unwrap_or(&target) == LEDGER
-        })
-    });
-    if found { Ok(()) } else { Err(Unknown::NoLedger) }
+    glance::memory_folder(subject.root, subject.pid)?;
+    if subject.root.is_captured() {
+        return Err(Unknown::NotCaptured);
+    }
+    match Reader::find(subject.root, subject.pid) {
+        Ok(Some(_)) => Ok(()),
+        Ok(None) => Err(Unknown::NoLedger),
+        Err(ReaderError::Denied(_)) => Err(Unknown::PtraceDenied),
+        Err(ReaderError::Ended(_)) => Err(Unknown::Gone),
+        Err(ReaderError::Version { .. } | ReaderError::Garbage(..)) => Err(Unknown::Unreadable),
+    }
 }
 
 #[cfg(test)]
@@ -220,22 +220,16 @@ mod tests {
     }
 
     #[test]
-    fn a_ledger_is_found_by_its_name_among_the_descriptors() {
+    fn a_process_without_a_ledger_is_told_from_a_tree_that_cannot_hold_one() {
         let mut child = Command::new("sleep").arg("60").spawn().unwrap();
-        assert_eq!(
-            of(&probe(&ProcRoot::live(), Some(Pid(child.id()))), "ledger"),
-            Some(Unknown::NoLedger)
-        );
+        let tried = probe(&ProcRoot::live(), Some(Pid(child.id())));
         child.kill().unwrap();
         child.wait().unwrap();
+        assert_eq!(of(&tried, "ledger"), Some(Unknown::NoLedger));
         let tree = tempfile::tempdir().unwrap();
-        let fd = tree.path().join("7/fd");
-        fs::create_dir_all(&fd).unwrap();
-        std::os::unix::fs::symlink("/memfd:threadscape-ledger (deleted)", fd.join("3")).unwrap();
-        assert_eq!(
-            of(&probe(&ProcRoot::captured(tree.path()), Some(Pid(7))), "ledger"),
-            None
-        );
+        fs::create_dir_all(tree.path().join("7")).unwrap();
+        let tried = probe(&ProcRoot::captured(tree.path()), Some(Pid(7)));
+        assert_eq!(of(&tried, "ledger"), Some(Unknown::NotCaptured));
     }
 
     #[test]

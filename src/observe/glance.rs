@@ -1,7 +1,7 @@
-//! The little that the memory view needs of files that other readers know better: who, which
-//! threads, and where each of them stands.
+//! One look at a process or a thread by its path: who, which threads, and where each of them stands.
 //!
-//! Kept in one place, as `kernel::stat` and its neighbours read the same files in full.
+//! The sampler keeps folders open because it comes back every second; the memory view and the
+//! probes come once, so they read by path. Both hand the text to the same parsers in `kernel`.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -11,11 +11,8 @@ use std::sync::Arc;
 
 use crate::kernel::maps::refusal;
 use crate::kernel::syscall::{self, Syscall};
-use crate::kernel::{ProcRoot, statm};
+use crate::kernel::{ProcRoot, comm, stat, statm, status};
 use crate::model::{Evidence, Pid, Ticks, Tid, Unknown};
-
-/// PF_KTHREAD of include/linux/sched.h: has never had memory of its own.
-const KERNEL_THREAD: u64 = 0x0020_0000;
 
 /// What `stat` says, as far as it matters here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,20 +31,12 @@ impl Glance {
 
 /// `stat` of a process' folder or a thread's.
 pub(super) fn stat(root: &ProcRoot, folder: &Path) -> Evidence<Glance> {
-    parse_stat(&small(root, &folder.join("stat"))?).ok_or(Unknown::Unreadable)
-}
-
-/// The name may hold spaces and parentheses, so fields are counted from the last `)`.
-fn parse_stat(text: &[u8]) -> Option<Glance> {
-    let after = text.iter().rposition(|byte| *byte == b')')?;
-    let rest = std::str::from_utf8(&text[after + 1..]).ok()?;
-    let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
-    // The state is field 3 of proc(5), so field N is at N - 3.
-    let number = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();
-    Some(Glance {
-        state: *fields.first()?.as_bytes().first()?,
-        is_kernel_thread: number(9)? & KERNEL_THREAD != 0,
-        start: Ticks(number(22)?),
+    let text = small(root, &folder.join("stat"))?;
+    let stat = stat::parse(&text).ok_or(Unknown::Unreadable)?;
+    Ok(Glance {
+        state: stat.state,
+        is_kernel_thread: stat.is_kernel_thread(),
+        start: stat.start,
     })
 }
 
@@ -66,18 +55,7 @@ pub(super) fn tids(root: &ProcRoot, pid: Pid) -> Evidence<Vec<Tid>> {
 /// The place of each thread in the list, by its tid in the pid namespace of its process. That is
 /// ours too, unless the process is in a container.
 pub(super) fn own_tids(root: &ProcRoot, pid: Pid, tids: impl Iterator<Item = Tid>) -> HashMap<u32, usize> {
-    let innermost = |folder: &Path| -> Option<u32> {
-        let status = small(root, &folder.join("status")).ok()?;
-        let line = status
-            .split(|byte| *byte == b'\n')
-            .find_map(|line| line.strip_prefix(b"NSpid:"))?;
-        std::str::from_utf8(line)
-            .ok()?
-            .split_ascii_whitespace()
-            .last()?
-            .parse()
-            .ok()
-    };
+    let innermost = |folder: &Path| status::parse(&small(root, &folder.join("status")).ok()?).innermost_id;
     // Absent before Linux 4.1: then what we see is all there is to go by.
     let translated = innermost(&root.process(pid)).is_some_and(|inner| inner != pid.0);
     tids.enumerate()
@@ -95,8 +73,7 @@ pub(super) fn own_tids(root: &ProcRoot, pid: Pid, tids: impl Iterator<Item = Tid
 /// The name of a process or a thread as text. Hostile bytes are replaced, never obeyed.
 pub(super) fn name(root: &ProcRoot, folder: &Path) -> Evidence<Arc<str>> {
     let name = small(root, &folder.join("comm"))?;
-    let name = name.strip_suffix(b"\n").unwrap_or(&name);
-    Ok(String::from_utf8_lossy(name).into())
+    Ok(String::from_utf8_lossy(comm::parse(&name)).into())
 }
 
 /// Where a thread stands: its stack pointer, while it is blocked.
@@ -209,27 +186,6 @@ pub(super) fn open(root: &ProcRoot, path: &Path) -> Evidence<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_name_may_hold_spaces_and_parentheses() {
-        let text = b"71 (a) R (b) S 1 71 71 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 3 0 12345 99 1 2";
-        assert_eq!(
-            parse_stat(text),
-            Some(Glance {
-                state: b'S',
-                is_kernel_thread: false,
-                start: Ticks(12345),
-            })
-        );
-        assert_eq!(parse_stat(b"71 (a) S 1 71"), None);
-        assert_eq!(parse_stat(b""), None);
-    }
-
-    #[test]
-    fn a_kernel_thread_is_told_by_its_flag() {
-        let text = b"2 (kthreadd) S 0 0 0 0 -1 2129984 0 0 0 0 0 0 0 0 20 0 1 0 4 0 0";
-        assert!(parse_stat(text).unwrap().is_kernel_thread);
-    }
 
     #[test]
     fn we_find_ourselves_and_our_threads() {
