@@ -75,10 +75,17 @@ pub fn now(site: &Site) -> wire::Health {
         .runs
         .problems()
         .into_iter()
-        .map(|message| wire::HealthProblem {
-            code: "workbench".to_owned(),
-            message,
-            fix: None,
+        .map(|told| {
+            // Our messages name the thing, then the way out.
+            let (message, fix) = match told.split_once("; ") {
+                Some((message, fix)) => (message.to_owned(), Some(fix.to_owned())),
+                None => (told, None),
+            };
+            wire::HealthProblem {
+                code: "workbench".to_owned(),
+                message,
+                fix,
+            }
         })
         .collect();
     if cost.lateness > LATE {
