@@ -253,6 +253,7 @@ export const en = {
   "process.gone": "This process has ended",
   "process.gone.text": "{name} (pid {pid}) is gone. What you see is the last that was read.",
   "process.missing": "There is no such process",
+  "process.no_workbench": "The workbench is not running",
   "process.denied": "Not allowed to read this process",
   "process.error": "This could not be read",
   "process.to_overview": "Choose another process",

@@ -246,6 +246,7 @@ export const zh: Record<Key, string> = {
   "process.gone": "此进程已结束",
   "process.gone.text": "{name}（pid {pid}）已消失。所见为最后一次读取的数据。",
   "process.missing": "没有这个进程",
+  "process.no_workbench": "工作台未运行",
   "process.denied": "不允许读取此进程",
   "process.error": "无法读取",
   "process.to_overview": "选择另一个进程",
