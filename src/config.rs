@@ -15,7 +15,7 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::{history, http, observe};
+use crate::{history, http, observe, workloads};
 
 /// Everything that can be set.
 #[derive(Clone, Debug)]
@@ -446,13 +446,8 @@ fn quoted(text: &str) -> String {
 fn nearest<'a>(wrong: &str, known: impl Iterator<Item = &'a str>) -> String {
     let mut known: Vec<&str> = known.collect();
     known.dedup();
-    let near = known
-        .iter()
-        .map(|name| (strsim::damerau_levenshtein(wrong, name), name))
-        .min()
-        .filter(|(distance, name)| *distance <= 1 + name.len() / 3);
-    match near {
-        Some((_, name)) => format!("; did you mean \"{name}\"?"),
+    match workloads::nearest(wrong, known.iter().copied()) {
+        Some(name) => format!("; did you mean \"{name}\"?"),
         None => format!("; known are {}", known.join(", ")),
     }
 }

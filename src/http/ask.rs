@@ -10,6 +10,7 @@ use axum::extract::Query;
 use axum::http::Uri;
 
 use super::problem::Problem;
+use crate::workloads;
 
 #[derive(Debug)]
 pub struct Ask {
@@ -149,17 +150,7 @@ pub fn unknown(name: &str, known: &[&'static str]) -> Problem {
 }
 
 pub fn nearest(text: &str, known: &[&'static str]) -> Option<&'static str> {
-    // Long input is no typing mistake, and comparing it would cost its square.
-    if text.len() > 64 {
-        return None;
-    }
-    known
-        .iter()
-        .copied()
-        .map(|name| (strsim::jaro_winkler(text, name), name))
-        .filter(|(likeness, _)| *likeness > 0.7)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, name)| name)
+    workloads::nearest(text, known.iter().copied())
 }
 
 fn cut(text: &str) -> String {

@@ -73,23 +73,7 @@ pub fn place(text: &str, at: usize) -> (usize, usize) {
 
 /// The known name that `given` most likely meant.
 pub fn nearest<'n>(given: &str, known: impl IntoIterator<Item = &'n str>) -> Option<String> {
-    let given = given.to_lowercase();
-    known
-        .into_iter()
-        .map(|name| {
-            let lower = name.to_lowercase();
-            // The plain distance misses a name that was only begun or continued.
-            let related = given.len() >= 3 && (lower.starts_with(&given) || given.starts_with(&lower));
-            let score = if related {
-                0.85
-            } else {
-                strsim::jaro_winkler(&given, &lower)
-            };
-            (score, name)
-        })
-        .filter(|(score, _)| *score >= 0.75)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, name)| name.to_owned())
+    crate::workloads::nearest(given, known).map(str::to_owned)
 }
 
 /// One table of the text. `'t` is the text, `'p` the tree made of it.

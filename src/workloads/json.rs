@@ -3,6 +3,7 @@
 //! A [`Case`] is an object with known fields. Unknown ones are refused with the nearest known
 //! name; numbers must be whole and fit 64 bits, and the element that doesn't is named.
 
+use super::nearest;
 use serde_json::{Map, Value};
 
 use super::BadInput;
@@ -142,21 +143,6 @@ fn quoted<'a>(names: impl Iterator<Item = &'a str>) -> String {
     names.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
-/// The known name that `name` was most likely meant to be, if any is near.
-pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    // Jaro-Winkler of 0.7 still links `num` with `nums1` and `gap` with `maximum_gap` not at all;
-    // so a name that is part of the other counts as near too.
-    known
-        .map(|candidate| {
-            let part = name.len() >= 3 && (candidate.contains(name) || name.contains(candidate));
-            let likeness = strsim::jaro_winkler(&name.to_lowercase(), candidate);
-            (candidate, if part { likeness.max(0.8) } else { likeness })
-        })
-        .filter(|(_, likeness)| *likeness >= 0.7)
-        .max_by(|a, b| a.1.total_cmp(&b.1))
-        .map(|(candidate, _)| candidate)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -223,19 +209,5 @@ mod tests {
         let input = json!({"n": [i64::MIN, i64::MAX]});
         let case = Case::open(&input, &["n"]).unwrap();
         assert_eq!(case.integers("n").unwrap(), [i64::MIN, i64::MAX]);
-    }
-
-    #[test]
-    fn near_names_are_found_and_far_ones_are_not() {
-        let names = [
-            "lowest_common_ancestor",
-            "maximum_gap",
-            "merge_sorted_array",
-            "combination_sum",
-        ];
-        assert_eq!(nearest("gap", names.into_iter()), Some("maximum_gap"));
-        assert_eq!(nearest("max_gap", names.into_iter()), Some("maximum_gap"));
-        assert_eq!(nearest("combinationsum", names.into_iter()), Some("combination_sum"));
-        assert_eq!(nearest("zzz", names.into_iter()), None);
     }
 }

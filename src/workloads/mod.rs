@@ -13,17 +13,18 @@ mod json;
 mod lowest_common_ancestor;
 mod maximum_gap;
 mod merge_sorted_array;
+mod nearest;
 mod params;
 mod random;
 
 pub use combination_sum::{CombinationSum, combinations, count_combinations, search_count};
 pub use join::{Join, Sequential, for_each_piece};
-pub use json::nearest;
 pub use lowest_common_ancestor::{
     AncestorIndex, Inlabel, LowestCommonAncestor, Preorder, Tree, answer_all, by_traversal,
 };
 pub use maximum_gap::{MaximumGap, maximum_gap};
 pub use merge_sorted_array::{MergeSortedArray, merge};
+pub use nearest::nearest;
 pub use params::{BadInput, Domain, ParamValue, Parameter, Params};
 
 use serde_json::Value;

@@ -7,7 +7,7 @@
 use std::fmt;
 
 use super::About;
-use super::json::nearest;
+use super::nearest;
 
 /// The kind of a parameter and its limits; both ends are allowed values.
 #[derive(Clone, Copy, Debug, PartialEq)]
