@@ -4,6 +4,8 @@
 //! installed, allocator counted. Each figure is the best of some rounds, since whatever else
 //! runs on the machine can only add to it.
 
+mod table;
+
 use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -47,12 +49,7 @@ fn best<T: PartialOrd>(rounds: usize, mut measure: impl FnMut() -> T) -> T {
 }
 
 fn row(what: &str, measured: &str, against: &str, met: Option<bool>) {
-    let verdict = match met {
-        Some(true) => "ok",
-        Some(false) => "MISSED",
-        None => "",
-    };
-    println!("pools  {what:<58} {measured:>12}  {against:<26} {verdict}");
+    table::row("pools", what, measured, against, met);
 }
 
 fn main() {
