@@ -15,7 +15,7 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::{history, http, observe, workloads};
+use crate::{history, http, observe, scenario, workloads};
 
 /// Everything that can be set.
 #[derive(Clone, Debug)]
@@ -210,7 +210,8 @@ impl Config {
 
     fn take(&mut self, path: &Path, text: &str) -> Result<(), ConfigError> {
         let wrong = |at: usize, message: String| {
-            let (line, column, line_text) = position(text, at);
+            let (line, column) = scenario::place(text, at);
+            let line_text = text.lines().nth(line - 1).unwrap_or_default();
             ConfigError::Wrong {
                 path: path.display().to_string(),
                 line,
@@ -256,7 +257,7 @@ impl Config {
                 given(value)
                     .and_then(|given| (known.set)(self, given))
                     .map_err(refused)?;
-                let line = position(text, key.span().start).0;
+                let (line, _) = scenario::place(text, key.span().start);
                 self.origins.insert(
                     known.name,
                     Origin::File {
@@ -450,19 +451,6 @@ fn nearest<'a>(wrong: &str, known: impl Iterator<Item = &'a str>) -> String {
         Some(name) => format!("; did you mean \"{name}\"?"),
         None => format!("; known are {}", known.join(", ")),
     }
-}
-
-/// Line and column of a byte, both from 1, and the line's text.
-fn position(text: &str, at: usize) -> (usize, usize, &str) {
-    // The parser's spans begin at characters.
-    let at = (0..=at.min(text.len()))
-        .rev()
-        .find(|at| text.is_char_boundary(*at))
-        .unwrap_or(0);
-    let start = text[..at].rfind('\n').map_or(0, |newline| newline + 1);
-    let line = text[..start].matches('\n').count() + 1;
-    let column = text[start..at].chars().count() + 1;
-    (line, column, text[start..].lines().next().unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ mod schedule;
 mod units;
 mod verdict;
 
-pub use page::nearest;
+pub use page::{nearest, place};
 pub use plan::{Executor, Ingredient, Load, MAX_TEXT, Plan};
 pub use player::{Outcome, Player, ThreadEvidence};
 pub use remote::{Remote, RunError, Runs, ScenarioFile, StartRun, ValidationProblem};

@@ -46,6 +46,7 @@
 //! they are refused, not passed over. Everything wrong with a text is told at once.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -55,7 +56,7 @@ use super::page::{Homes, Page, Section, nearest, place, shorten};
 use super::schedule::{Curve, Segment, Spacing};
 use super::units;
 use super::verdict::Threshold;
-use crate::model::{Nanos, QueuePolicy};
+use crate::model::{Nanos, QueuePolicy, RunId, RunPhase, RunStatus};
 use crate::pools::{PoolKind, PoolSpec};
 use crate::workloads::{self, ParamValue, Params, Workload};
 
@@ -216,6 +217,24 @@ impl Load {
 }
 
 impl Plan {
+    /// A run of this plan that begins now and has done nothing yet.
+    pub fn preparing(&self, id: RunId) -> RunStatus {
+        RunStatus {
+            id,
+            scenario: self.name.clone(),
+            phase: RunPhase::Preparing,
+            started_at: SystemTime::now(),
+            ended_at: None,
+            elapsed: Nanos(0),
+            planned: self.duration,
+            seed: self.seed,
+            rate_factor: 1.0,
+            loads: Vec::new(),
+            verdict: None,
+            messages: Vec::new(),
+        }
+    }
+
     /// Reads a scenario text. Every problem is told, in the order of the text.
     pub fn parse(text: &str) -> Result<Plan, Vec<ValidationProblem>> {
         let page = Page::new(text, HOMES);

@@ -58,6 +58,8 @@ const CHECK_QUEUE: usize = 256;
 const CHECK_LIMIT: Duration = Duration::from_secs(5);
 /// Points of the time series that a run keeps; an endless one keeps the newest.
 const MAX_POINTS: usize = 3600;
+/// How often endings and arrivals are read again when a task arrived between the two readings.
+const GATHER_TRIES: usize = 4;
 /// Points times loads and pools, so that a report stays within a few MiB.
 const MAX_CELLS: usize = 20_000;
 
@@ -135,18 +137,8 @@ impl Player {
         on_end: impl FnOnce(&Outcome) + Send + 'static,
     ) -> std::io::Result<Player> {
         let status = RunStatus {
-            id,
-            scenario: plan.name.clone(),
-            phase: RunPhase::Preparing,
-            started_at: SystemTime::now(),
-            ended_at: None,
-            elapsed: Nanos(0),
-            planned: plan.duration,
-            seed: plan.seed,
-            rate_factor: 1.0,
             loads: plan.loads.iter().map(progress_at_start).collect(),
-            verdict: None,
-            messages: Vec::new(),
+            ..plan.preparing(id)
         };
         let shared = Arc::new(Shared {
             control: Control {
@@ -332,11 +324,11 @@ impl Stream {
         roll < self.verify
     }
 
-    fn counts(&self, recorded: &Counts) -> Counts {
+    /// `arrived` was read after the endings were taken, so it is never behind them. Its acquire pairs
+    /// with the release in `Stream::arrives` through the queue's own synchronisation.
+    fn counts(&self, recorded: &Counts, arrived: u64) -> Counts {
         Counts {
-            // Read after the endings were taken, so it is never behind them. Acquire pairs with the
-            // release in `Stream::arrives` through the queue's own synchronisation.
-            arrived: self.arrived.load(Ordering::Acquire),
+            arrived,
             verified: self.verified.load(Ordering::Relaxed),
             wrong: self.wrong.load(Ordering::Relaxed),
             unchecked: self.unchecked.load(Ordering::Relaxed),
@@ -674,6 +666,8 @@ struct Book {
     total: Summary,
     /// Since the last point of the series.
     recent: Summary,
+    /// Arrivals at the time the endings were last gathered.
+    arrived: u64,
     arrived_before: u64,
     throughput: f64,
 }
@@ -707,6 +701,7 @@ impl Collector {
                 .map(|_| Book {
                     total: Summary::default(),
                     recent: Summary::default(),
+                    arrived: 0,
                     arrived_before: 0,
                     throughput: 0.0,
                 })
@@ -726,7 +721,16 @@ impl Collector {
     fn gather(&mut self, now: Nanos) {
         let seconds = now.saturating_sub(self.last_tick).seconds();
         for (stream, book) in self.streams.iter().zip(&mut self.books) {
-            stream.recorder.take(&mut self.tick, &mut self.spare);
+            // Arrivals belong to the endings they were read with: what came in between would seem to be
+            // under way beside what it followed. A few tries, for at high rates some always do.
+            for _ in 0..GATHER_TRIES {
+                let before = stream.arrived.load(Ordering::Acquire);
+                stream.recorder.take(&mut self.tick, &mut self.spare);
+                book.arrived = stream.arrived.load(Ordering::Acquire);
+                if book.arrived == before {
+                    break;
+                }
+            }
             if seconds > 0.0 {
                 book.throughput = self.tick.counts.done as f64 / seconds;
             }
@@ -746,7 +750,7 @@ impl Collector {
         let mut loads = Vec::with_capacity(self.books.len());
         for (stream, book) in self.streams.iter().zip(&mut self.books) {
             book.total.merge(&book.recent);
-            let counts = stream.counts(&book.total.counts);
+            let counts = stream.counts(&book.total.counts, book.arrived);
             loads.push(LoadPoint {
                 target: f64::from_bits(stream.target.load(Ordering::Relaxed)),
                 arrived: counts.arrived - book.arrived_before,
@@ -784,7 +788,7 @@ impl Collector {
         for ((stream, book), progress) in self.streams.iter().zip(&self.books).zip(into) {
             let mut all = book.total.clone();
             all.merge(&book.recent);
-            let counts = stream.counts(&all.counts);
+            let counts = stream.counts(&all.counts, book.arrived);
             progress.arrived = counts.arrived;
             progress.done = counts.done;
             progress.shed = counts.shed;
@@ -807,7 +811,9 @@ impl Collector {
         let counts = self.streams.iter().zip(&self.books).map(|(stream, book)| {
             let mut recorded = book.total.counts;
             recorded.add(&book.recent.counts);
-            stream.counts(&recorded).outstanding()
+            // All that has arrived by now: the last of a load must not be missed when it is drained.
+            let arrived = stream.arrived.load(Ordering::Acquire);
+            stream.counts(&recorded, arrived).outstanding()
         });
         counts.sum()
     }
@@ -1132,7 +1138,7 @@ fn summaries(
     let mut lateness = Vec::new();
     for ((stream, book), load) in collector.streams.iter().zip(&collector.books).zip(&plan.loads) {
         let mut summary = book.total.clone();
-        summary.counts = stream.counts(&summary.counts);
+        summary.counts = stream.counts(&summary.counts, book.arrived);
         // The time it was on: the plan's, or less when the run was stopped.
         let on = load
             .span(plan.duration)

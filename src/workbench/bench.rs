@@ -181,7 +181,7 @@ impl Bench {
                 return Err(RunError::Busy(current.id.0.to_string()));
             }
             // Taken before the workbench is asked, so that two starts at once do not both ask.
-            state.current = Some(expected(&id, &plan));
+            state.current = Some(plan.preparing(RunId(id.as_str().into())));
             state.confirmed = false;
         }
         let answer = inner.workbench(deadline).and_then(|live| {
@@ -414,24 +414,6 @@ fn new_id() -> String {
     let _ = getrandom::fill(&mut random);
     let time = scenario::rfc3339(SystemTime::now()).replace(['-', ':', '.'], "");
     format!("{time}-{:04x}", u16::from_le_bytes(random))
-}
-
-/// A run that the workbench has not confirmed yet.
-fn expected(id: &str, plan: &Plan) -> RunStatus {
-    RunStatus {
-        id: RunId(id.into()),
-        scenario: plan.name.clone(),
-        phase: RunPhase::Preparing,
-        started_at: SystemTime::now(),
-        ended_at: None,
-        elapsed: Nanos(0),
-        planned: plan.duration,
-        seed: plan.seed,
-        rate_factor: 1.0,
-        loads: Vec::new(),
-        verdict: None,
-        messages: Vec::new(),
-    }
 }
 
 /// `signal 9`, `exit code 3`.
