@@ -17,9 +17,19 @@ fn the_sums_are_the_kernels() {
     let (daemon, _state) = Daemon::with_state();
     let sleeper = Sleeper::start(10);
     let pid = sleeper.pid();
-    let answer = daemon.get(&format!("/api/v1/processes/{pid}/memory?regions=true"));
-    let smaps = fs::read_to_string(format!("/proc/{pid}/smaps")).unwrap();
-    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
+    // Which pages are private changes as others map the same files, this program among them: the
+    // answer is held against a reading that was the same before and after it.
+    let read = |name: &str| fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap();
+    let mut tries = 0;
+    let (answer, smaps, rollup) = loop {
+        let before = (read("smaps"), read("smaps_rollup"));
+        let answer = daemon.get(&format!("/api/v1/processes/{pid}/memory?regions=true"));
+        let after = (read("smaps"), read("smaps_rollup"));
+        tries += 1;
+        if before == after || tries == 50 {
+            break (answer, after.0, after.1);
+        }
+    };
 
     // vsyscall is a page of the kernel's that smaps lists and statm does not count.
     let vsyscall = if smaps.contains("[vsyscall]") { 4096 } else { 0 };
