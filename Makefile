@@ -44,7 +44,7 @@ need-browser:
 test: test-dashboard test-rust test-browser ## every test: dashboard units, Rust (loom models too), the page in a browser
 
 test-rust: dashboard
-	@if $(CARGO) nextest --version >/dev/null 2>&1; then $(CARGO) nextest run --locked; else $(CARGO) test --locked; fi
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then $(CARGO) nextest run --locked --workspace; else $(CARGO) test --locked --workspace; fi
 
 test-dashboard: $(STAMP)
 	cd dashboard && $(NPM) run check && $(NPM) test
@@ -54,8 +54,8 @@ test-browser: dashboard need-browser
 	THREADSCAPE_BIN=$(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/debug/threadscape node --test tests/browser/
 
 lint: ## formatting and clippy, warnings are errors
-	$(CARGO) fmt --check
-	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 
 bench: ## what we promise to cost, against limits and peers, as one table
 	@$(CARGO) bench --locked --bench reading --bench ledger --bench pools --bench workloads --bench serving

@@ -27,7 +27,7 @@ pub mod observe;
 
 pub mod history;
 
-pub mod workloads;
+pub use threadscape_workloads as workloads;
 
 pub mod pools;
 

@@ -260,8 +260,10 @@ fn a_workload_makes_no_threads_and_reads_no_clock() {
             "SystemTime::now",
             "thread::scope",
         ] {
+            // Cases that report seconds, and deadlines, have theirs from here.
+            let allowed = forbidden == "Instant::now" && source.path.ends_with("workloads/stopwatch.rs");
             assert!(
-                !source.text.contains(forbidden),
+                allowed || !source.text.contains(forbidden),
                 "{} uses {forbidden}",
                 source.path.display()
             );

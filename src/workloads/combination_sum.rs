@@ -736,8 +736,8 @@ fn by_multiplicity(candidates: &[u64], target: i64, reuse: bool) -> Vec<Vec<i64>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::workloads::tests::{OnThreads, solve};
-    use crate::workloads::{ParamValue, Sequential};
+    use crate::tests::{OnThreads, solve};
+    use crate::{ParamValue, Sequential};
     use proptest::prelude::*;
 
     fn answer(candidates: &str, target: i64, reuse: bool, more: &str) -> Result<String, String> {

@@ -99,6 +99,59 @@ impl<'a> Case<'a> {
         }
     }
 
+    /// The field's value as it stands, `null` and absent alike `None`.
+    pub(super) fn optional(&self, name: &str) -> Option<&'a Value> {
+        self.fields.get(name).filter(|value| !value.is_null())
+    }
+
+    /// A number, or the texts `NaN`, `Infinity` and `-Infinity`, which JSON has no numbers for.
+    pub(super) fn number(&self, name: &str) -> Result<f64, BadInput> {
+        number(self.needed(name)?).map_err(|why| BadInput::new(name, why))
+    }
+
+    pub(super) fn number_or(&self, name: &str, default: f64) -> Result<f64, BadInput> {
+        match self.optional(name) {
+            None => Ok(default),
+            Some(_) => self.number(name),
+        }
+    }
+
+    pub(super) fn numbers(&self, name: &str) -> Result<Vec<f64>, BadInput> {
+        self.array(name)?
+            .iter()
+            .enumerate()
+            .map(|(at, value)| number(value).map_err(|why| BadInput::new(name, format!("element {at} {why}"))))
+            .collect()
+    }
+
+    pub(super) fn text(&self, name: &str) -> Result<&'a str, BadInput> {
+        let value = self.needed(name)?;
+        value
+            .as_str()
+            .ok_or_else(|| BadInput::new(name, format!("is {}; give a text", kind(value))))
+    }
+
+    /// One of the texts in `choices`, as its place among them.
+    pub(super) fn choice(&self, name: &str, choices: &[&str]) -> Result<usize, BadInput> {
+        let given = self.text(name)?;
+        choices.iter().position(|choice| *choice == given).ok_or_else(|| {
+            let hint = match nearest(given, choices.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("give one of {}", quoted(choices.iter().copied())),
+            };
+            BadInput::new(name, format!("`{given}` is not known; {hint}"))
+        })
+    }
+
+    /// Numbers in arrays nested `rank` deep, all of one length at each depth: the lengths, outermost
+    /// first, and the numbers in order. An empty array ends the lengths: those within count 0.
+    pub(super) fn tensor(&self, name: &str, rank: usize) -> Result<(Vec<usize>, Vec<f64>), BadInput> {
+        let mut shape = vec![None; rank];
+        let mut flat = Vec::new();
+        flatten(self.needed(name)?, &mut shape, &mut flat).map_err(|why| BadInput::new(name, why))?;
+        Ok((shape.into_iter().map(|length| length.unwrap_or(0)).collect(), flat))
+    }
+
     fn array(&self, name: &str) -> Result<&'a Vec<Value>, BadInput> {
         let value = self.needed(name)?;
         value
@@ -128,7 +181,79 @@ fn whole(value: &Value) -> Result<i64, String> {
     }
 }
 
-fn kind(value: &Value) -> &'static str {
+fn flatten(value: &Value, shape: &mut [Option<usize>], flat: &mut Vec<f64>) -> Result<(), String> {
+    let depth = shape.len();
+    let Some((length, inner)) = shape.split_first_mut() else {
+        flat.push(number(value)?);
+        return Ok(());
+    };
+    let Value::Array(items) = value else {
+        return Err(format!(
+            "has {} where an array belongs: {depth} more levels of arrays hold the numbers",
+            kind(value)
+        ));
+    };
+    match *length {
+        None => *length = Some(items.len()),
+        Some(length) if length != items.len() => {
+            return Err(format!(
+                "has arrays of {length} and of {} values at the same depth; give all the same length",
+                items.len()
+            ));
+        }
+        Some(_) => {}
+    }
+    items.iter().try_for_each(|item| flatten(item, inner, flat))
+}
+
+/// A number of 64 bits, or why it isn't one.
+pub(super) fn number(value: &Value) -> Result<f64, String> {
+    let known = match value {
+        Value::Number(number) => number.as_f64(),
+        Value::String(text) => match text.as_str() {
+            "NaN" => Some(f64::NAN),
+            "Infinity" => Some(f64::INFINITY),
+            "-Infinity" => Some(f64::NEG_INFINITY),
+            _ => None,
+        },
+        _ => None,
+    };
+    known.ok_or_else(|| {
+        format!(
+            "is {}; give a number, or \"NaN\", \"Infinity\" or \"-Infinity\"",
+            kind(value)
+        )
+    })
+}
+
+/// The number as JSON has it, and the three texts for what it has no numbers for. An f32 made f64
+/// before stays exact.
+pub(super) fn told(value: f64) -> Value {
+    if value.is_nan() {
+        Value::from("NaN")
+    } else if value.is_infinite() {
+        Value::from(if value > 0.0 { "Infinity" } else { "-Infinity" })
+    } else {
+        Value::from(value)
+    }
+}
+
+/// The numbers nested by `shape`: what [`Case::tensor`] reads.
+pub(super) fn nested(shape: &[usize], flat: &[f64]) -> Value {
+    match shape.split_first() {
+        None => flat.first().copied().map_or(Value::Null, told),
+        Some((&length, inner)) => {
+            let step: usize = inner.iter().product();
+            Value::Array(
+                (0..length)
+                    .map(|at| nested(inner, &flat[at * step..][..step]))
+                    .collect(),
+            )
+        }
+    }
+}
+
+pub(super) fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "a truth value",
@@ -198,6 +323,31 @@ mod tests {
         assert_eq!(refused(case.flag("t")), "t: is a number; give true or false");
         assert_eq!(refused(case.integers("t")), "t: is a number; give an array");
         assert!(refused(case.integer("gone")).starts_with("gone: is missing"));
+    }
+
+    #[test]
+    fn a_tensor_keeps_its_shape_and_refuses_ragged_arrays() {
+        let input = json!({"t": [[[1, 2.5], ["NaN", "-Infinity"], [0, 1]]], "r": [[1], [2, 3]], "d": [1], "e": [[]]});
+        let case = Case::open(&input, &["t", "r", "d", "e"]).unwrap();
+        let (shape, flat) = case.tensor("t", 3).unwrap();
+        assert_eq!(shape, [1, 3, 2]);
+        assert_eq!(
+            nested(&shape, &flat),
+            json!([[[1.0, 2.5], ["NaN", "-Infinity"], [0.0, 1.0]]])
+        );
+        assert!(refused(case.tensor("r", 2)).starts_with("r: has arrays of 1 and of 2 values"));
+        assert!(refused(case.tensor("d", 2)).starts_with("d: has a number where an array belongs"));
+        assert_eq!(case.tensor("e", 2).unwrap(), (vec![1, 0], vec![]));
+    }
+
+    #[test]
+    fn a_choice_is_refused_with_the_nearest() {
+        let input = json!({"op": "rong"});
+        let case = Case::open(&input, &["op"]).unwrap();
+        assert_eq!(
+            refused(case.choice("op", &["ring", "tree"])),
+            "op: `rong` is not known; did you mean `ring`?"
+        );
     }
 
     #[test]

@@ -387,8 +387,8 @@ fn by_sorting(a: &[i64], b: &[i64]) -> Vec<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::workloads::Sequential;
-    use crate::workloads::tests::{OnThreads, solve};
+    use crate::Sequential;
+    use crate::tests::{OnThreads, solve};
     use proptest::prelude::*;
 
     fn merged(a: &[i64], b: &[i64], join: &dyn Join) -> Vec<i64> {

@@ -4,18 +4,26 @@
 //! once from parameters and a seed; pool tasks then [`Prepared::run`] them, each task whole on one
 //! thread or forked over the pool through [`Join`], and [`Prepared::verify`] holds an answer
 //! against an oracle that shares no code with it. [`Workload::solve`] is the door for a single
-//! case given as JSON. Workloads make no threads and read no clock.
+//! case given as JSON. Workloads make no threads, and tasks read no clock.
 
+pub mod allreduce;
 mod combination_sum;
 mod digest;
+pub mod flash_attention;
+pub mod geometry;
 mod join;
 mod json;
+pub mod linear;
 mod lowest_common_ancestor;
 mod maximum_gap;
+pub mod medusa;
 mod merge_sorted_array;
+pub mod mixed_precision;
 mod nearest;
 mod params;
 mod random;
+mod stopwatch;
+pub mod upsampling;
 
 pub use combination_sum::{CombinationSum, combinations, count_combinations, search_count};
 pub use join::{Join, Sequential, for_each_piece};
@@ -90,6 +98,22 @@ pub trait Prepared: Send + Sync {
 
     /// Checks an answer of `run(task, …)` against the oracle. May cost more than the task itself.
     fn verify(&self, task: u64, answer: &Answer) -> Result<(), Mismatch>;
+
+    /// What the tasks so far measured of themselves, for the run's report: `mean accepted length`.
+    fn facts(&self) -> Vec<Fact> {
+        Vec::new()
+    }
+}
+
+/// A figure that a workload reports beside times and counts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fact {
+    /// In snake_case, without the unit: `mean_accepted_length`.
+    pub name: &'static str,
+    /// `tokens`, `bytes`, `seconds`, `1` for a plain number or a share of one.
+    pub unit: &'static str,
+    pub meaning: &'static str,
+    pub value: f64,
 }
 
 /// All workloads, in the order the catalogue lists them.

@@ -109,6 +109,13 @@ impl Params {
         usize::try_from(self.integer(name)).unwrap_or(0)
     }
 
+    pub(super) fn number(&self, name: &str) -> f64 {
+        match self.value(name) {
+            ParamValue::Number(value) => *value,
+            other => unreachable!("{name} is not a number but {other:?}"),
+        }
+    }
+
     pub(super) fn text(&self, name: &str) -> &str {
         match self.value(name) {
             ParamValue::Text(value) => value,

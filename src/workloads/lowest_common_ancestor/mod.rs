@@ -353,8 +353,8 @@ impl Prepared for Queries {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::workloads::tests::{OnThreads, solve};
-    use crate::workloads::{ParamValue, Sequential};
+    use crate::tests::{OnThreads, solve};
+    use crate::{ParamValue, Sequential};
     use proptest::prelude::*;
 
     fn check(tree: &Tree, queries: impl Iterator<Item = (u32, u32)>) {

@@ -439,8 +439,8 @@ fn by_sorting(nums: &[i64]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::workloads::Sequential;
-    use crate::workloads::tests::{OnThreads, solve};
+    use crate::Sequential;
+    use crate::tests::{OnThreads, solve};
     use proptest::prelude::*;
 
     fn check(nums: &[i64], expected: u64) {

@@ -1,0 +1,1 @@
+//! FlashAttention: exact attention whose scores are never stored.

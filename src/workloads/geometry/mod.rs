@@ -1,0 +1,1 @@
+//! Computational geometry in the plane: textbook comparisons and exact predicates, side by side.

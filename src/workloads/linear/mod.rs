@@ -1,0 +1,13 @@
+//! Matrices and vectors for the numeric workloads: storage types, conversions, products.
+//!
+//! Values are stored as f64, f32, f16 or bf16 ([`Element`]) and summed in f64 or f32
+//! ([`Element::Sum`]). Every sum has one order, whatever pool lends its threads, so results are the
+//! same bits however the work was forked.
+
+mod element;
+mod few;
+mod product;
+
+pub use element::{Element, Real, bf16, f16};
+pub use few::multiply_few;
+pub use product::{Matrix, MatrixMut, multiply};

@@ -1,0 +1,1 @@
+//! Medusa decoding: several tokens a step from one language model with extra heads.

@@ -1,0 +1,1 @@
+//! Mixed-precision training: half-width storage, full-width sums and master weights.

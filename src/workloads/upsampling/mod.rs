@@ -1,0 +1,1 @@
+//! Upsampling: images made larger, by PyTorch's rules.
