@@ -490,3 +490,27 @@ fn a_captured_tree_has_no_ledger() {
     let found = Reader::find(&ProcRoot::captured("/proc"), Pid(std::process::id()));
     assert!(found.unwrap().is_none());
 }
+
+#[test]
+fn the_peak_of_the_heap_is_told_between_two_marks_that_nest() {
+    alone("the_peak_of_the_heap_is_told_between_two_marks_that_nest", || {
+        ledger::install(16).unwrap();
+        let peaks = thread::spawn(|| {
+            let kept = black_box(Vec::<u8>::with_capacity(500));
+            let outer = ledger::tasks::marks_heap();
+            let first = black_box(Vec::<u8>::with_capacity(3000));
+            drop(first);
+            let inner = ledger::tasks::marks_heap();
+            let second = black_box(Vec::<u8>::with_capacity(1000));
+            drop(second);
+            let inner = ledger::tasks::heap_peak(inner);
+            drop(kept);
+            let outer = ledger::tasks::heap_peak(outer);
+            let idle = ledger::tasks::marks_heap();
+            (outer, inner, ledger::tasks::heap_peak(idle))
+        })
+        .join()
+        .unwrap();
+        assert_eq!(peaks, (Some(3000), Some(1000), Some(0)));
+    });
+}

@@ -245,9 +245,13 @@ export interface Runs { runs: Run[] }
 
 /** GET /runs/{id}/report.json, the part that the page shows. A run that failed has no thresholds and no series. */
 export interface Report {
+  loads?: { name: string; heap_peak_bytes: Bytes | null; facts: Fact[] }[];
   thresholds?: { load: string | null; require: string; kept: boolean; shown: string | null }[];
   series?: { at_seconds: Seconds[]; width_seconds: Seconds[]; loads: Record<string, Record<string, (number | null)[]>> };
 }
+
+/** What a workload measured of itself. Unit "1": a plain number, or a share of one. */
+export interface Fact { workload: string; name: string; unit: string; meaning: string; value: number | null }
 
 /** GET /scenarios */
 export interface Scenarios { scenarios: { name: string; description: string; seconds: Seconds | null; toml: string; problems: ValidationProblem[] }[] }
@@ -428,7 +432,11 @@ export const decodeRun = object<Run>({
   verdict: nullable(oneOf("pass", "fail", "invalid")), messages: list(string),
 });
 export const decodeRuns = object<Runs>({ runs: list(decodeRun) });
+const fact = object<Fact>({ workload: string, name: string, unit: string, meaning: string, value: nullable(number) });
+/** Reports of earlier versions tell no facts. */
+const facts: Decoder<Fact[]> = (value, path) => (value === undefined ? [] : list(fact)(value, path));
 export const decodeReport = object<Report>({
+  loads: optional(list(object({ name: string, heap_peak_bytes: absentIsNull(bytes), facts }))) as Decoder<NonNullable<Report["loads"]>>,
   thresholds: optional(list(object({ load: nullable(string), require: string, kept: boolean, shown: absentIsNull(string) }))) as Decoder<NonNullable<Report["thresholds"]>>,
   series: optional(object<NonNullable<Report["series"]>>({
     at_seconds: list(seconds), width_seconds: list(seconds), loads: record(record(column)),

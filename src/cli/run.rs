@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::{Exit, Failure};
 use crate::kernel::stop_signals;
 use crate::model::{Nanos, RunPhase, RunStatus, Spread};
-use crate::scenario::{Plan, RunError, Runs as _, StartRun, report_html, show_time};
+use crate::scenario::{Plan, RunError, Runs as _, StartRun, facts_of, report_html, show_fact, show_time};
 use crate::workbench::{self, Bench, Settings};
 
 /// How often progress is said where nothing can be redrawn.
@@ -108,7 +108,7 @@ pub fn run(args: Args) -> Result<Exit, Failure> {
     }
     let report: Value = serde_json::from_str(&report).map_err(Failure::other)?;
     // A reader that has gone (`… | head`) changes nothing about the verdict.
-    let told = table(&status) + &verdict(&status, &report);
+    let told = table(&status) + &facts(&report) + &verdict(&status, &report);
     let _ = std::io::stdout().write_all(told.as_bytes());
     Ok(exit(&status, &report))
 }
@@ -306,6 +306,21 @@ fn aligned(rows: &[Vec<String>], left: usize) -> String {
         out.push('\n');
     }
     out
+}
+
+/// What the workloads measured of themselves; nothing when they did not.
+fn facts(report: &Value) -> String {
+    let mut rows = vec![row(&["load", "of the workload", "value"])];
+    for load in report["loads"].as_array().into_iter().flatten() {
+        for (name, fact) in facts_of(load) {
+            let meaning = fact["meaning"].as_str().unwrap_or_default();
+            rows.push(vec![name, meaning.to_owned(), show_fact(&fact)]);
+        }
+    }
+    if rows.len() == 1 {
+        return String::new();
+    }
+    format!("{}\n", aligned(&rows, 2))
 }
 
 fn verdict(run: &RunStatus, report: &Value) -> String {

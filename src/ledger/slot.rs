@@ -122,6 +122,13 @@ pub struct Copied {
     pub claims: u64,
 }
 
+/// Where a thread's heap stood when a watch of its peak began.
+#[derive(Clone, Copy, Debug)]
+pub struct HeapMark {
+    net: i64,
+    before: i64,
+}
+
 /// Three cache lines: what the thread is at, what it counts all the time, what changes once a thread.
 #[repr(C, align(64))]
 pub struct Slot {
@@ -140,7 +147,9 @@ pub struct Slot {
     freed_bytes: AtomicU64,
     allocations: AtomicU64,
     frees: AtomicU64,
-    spare_tallies: [AtomicU64; 4],
+    /// The greatest `allocated - freed` since the last mark, as the bits of an i64.
+    net_peak: AtomicU64,
+    spare_tallies: [AtomicU64; 3],
 
     // Under the seqlock, written when the slot is taken.
     claims: AtomicU64,
@@ -171,7 +180,8 @@ impl Slot {
             freed_bytes: zero(),
             allocations: zero(),
             frees: zero(),
-            spare_tallies: [zero(), zero(), zero(), zero()],
+            net_peak: zero(),
+            spare_tallies: [zero(), zero(), zero()],
             claims: zero(),
             base_done: zero(),
             base_queue_wait_ns: zero(),
@@ -265,6 +275,10 @@ impl Slot {
     pub fn allocated(&self, bytes: u64) {
         add_alone(&self.allocated_bytes, bytes);
         add_alone(&self.allocations, 1);
+        let net = self.net_bytes();
+        if net > self.net_peak.load(Ordering::Relaxed) as i64 {
+            self.net_peak.store(net as u64, Ordering::Relaxed);
+        }
     }
 
     /// The owner only. As `allocated`.
@@ -272,6 +286,30 @@ impl Slot {
     pub fn freed(&self, bytes: u64) {
         add_alone(&self.freed_bytes, bytes);
         add_alone(&self.frees, 1);
+    }
+
+    /// The owner only: from here on the greatest heap in use is watched, until the mark is handed
+    /// back. Marks nest.
+    pub fn marks_heap(&self) -> HeapMark {
+        let net = self.net_bytes();
+        let before = self.net_peak.load(Ordering::Relaxed) as i64;
+        self.net_peak.store(net as u64, Ordering::Relaxed);
+        HeapMark { net, before }
+    }
+
+    /// The owner only: the most bytes that the thread had in use at once since `mark`, above what it
+    /// had then. `None` when nothing counts its heap: no thread of a counted process has never allocated.
+    pub fn heap_peak_since(&self, mark: HeapMark) -> Option<u64> {
+        let peak = self.net_peak.load(Ordering::Relaxed) as i64;
+        self.net_peak.store(peak.max(mark.before) as u64, Ordering::Relaxed);
+        (self.allocations.load(Ordering::Relaxed) > 0).then(|| peak.saturating_sub(mark.net).max(0) as u64)
+    }
+
+    /// Negative in a thread that frees what others made.
+    #[inline(always)]
+    fn net_bytes(&self) -> i64 {
+        let allocated = self.allocated_bytes.load(Ordering::Relaxed);
+        allocated.wrapping_sub(self.freed_bytes.load(Ordering::Relaxed)) as i64
     }
 
     /// A whole copy, or `None` when the slot stayed torn. Every retry is taken from `patience`.

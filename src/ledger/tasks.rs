@@ -2,11 +2,12 @@
 //!
 //! All functions speak for the calling thread, claim its slot on first use and cost nanoseconds.
 //! None reads a clock: the caller has the times in hand anyway. Without a ledger they do nothing.
-//! A slot tells one task at a time: a task that begins within another takes its place.
+//! A slot tells one task at a time: a task that begins within another takes its place. Heap marks nest.
 
 use std::sync::atomic::Ordering;
 
 use super::own::{Place, place};
+pub use super::slot::HeapMark;
 use crate::model::Nanos;
 
 /// The calling thread is a worker of this pool (`intern`ed) from now on.
@@ -33,6 +34,25 @@ pub fn ends(queue_wait: Nanos, service: Nanos) {
             header.overflow_done.fetch_add(1, Ordering::Relaxed);
         }
         Place::Nowhere => {}
+    }
+}
+
+/// A watch of the calling thread's heap, from now on; hand it to [`heap_peak`].
+#[inline]
+pub fn marks_heap() -> Option<HeapMark> {
+    match place() {
+        Place::Slot(slot) => Some(slot.marks_heap()),
+        Place::Shared(_) | Place::Nowhere => None,
+    }
+}
+
+/// The most heap the calling thread had in use at once since the mark, above what it had then, in
+/// bytes. `None` without a slot, or when nothing counts this process' heap.
+#[inline]
+pub fn heap_peak(since: Option<HeapMark>) -> Option<u64> {
+    match (place(), since) {
+        (Place::Slot(slot), Some(mark)) => slot.heap_peak_since(mark),
+        _ => None,
     }
 }
 

@@ -253,7 +253,9 @@ where
         let started = last_end.unwrap_or_else(super::now).max(enqueued);
         desk.begins(workload, id, started);
         self.gate.made_room();
+        let heap = ledger::tasks::marks_heap();
         let outcome = catch_unwind(AssertUnwindSafe(|| body(self)));
+        let heap_peak = ledger::tasks::heap_peak(heap);
         let ended = super::now();
         let panicked = outcome.is_err();
         desk.ends(
@@ -270,6 +272,7 @@ where
                 started,
                 ended,
                 panicked,
+                heap_peak,
             };
             // It must not panic. If it does, the default hook has said so, and the worker lives on.
             if let Err(payload) = catch_unwind(AssertUnwindSafe(|| then(done))) {

@@ -63,6 +63,9 @@ pub struct Done {
     pub started: Nanos,
     pub ended: Nanos,
     pub panicked: bool,
+    /// The most heap the worker had in use at once for it, in bytes: pieces that other workers took
+    /// over are not in it. `None` where the process counts no heap.
+    pub heap_peak: Option<u64>,
 }
 
 /// What a task does. It may fork through the [`Join`].

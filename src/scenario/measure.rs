@@ -175,6 +175,8 @@ pub struct Summary {
     pub service: Tally,
     /// From the intended start to the end: the sum of the three.
     pub response: Tally,
+    /// The most heap that one task had in use at once, in bytes. `None`: nothing counted it.
+    pub heap_peak: Option<u64>,
     /// How long the load has been on.
     pub seconds: f64,
 }
@@ -186,6 +188,7 @@ impl Summary {
         self.queue.merge(&other.queue);
         self.service.merge(&other.service);
         self.response.merge(&other.response);
+        self.heap_peak = self.heap_peak.max(other.heap_peak);
     }
 
     pub fn clear(&mut self) {
@@ -194,6 +197,7 @@ impl Summary {
         self.queue.clear();
         self.service.clear();
         self.response.clear();
+        self.heap_peak = None;
     }
 }
 
@@ -214,6 +218,8 @@ pub struct Times {
     pub enqueued: Nanos,
     pub started: Nanos,
     pub ended: Nanos,
+    /// In bytes; `None`: nothing counted it.
+    pub heap_peak: Option<u64>,
 }
 
 /// Where the endings of one load are counted.
@@ -244,6 +250,7 @@ impl Recorder {
             shard.queue.add(times.started.saturating_sub(times.enqueued));
             shard.service.add(times.ended.saturating_sub(times.started));
             shard.response.add(times.ended.saturating_sub(times.intended));
+            shard.heap_peak = shard.heap_peak.max(times.heap_peak);
         }
     }
 
@@ -324,6 +331,7 @@ mod tests {
                                 enqueued: Nanos(12),
                                 started: Nanos(20),
                                 ended: Nanos(50),
+                                heap_peak: None,
                             };
                             recorder.record(Fate::Done, Some(times));
                         }

@@ -44,7 +44,7 @@ use super::schedule::{Arrivals, Curve, Dice, mix, nanos, stream_seed};
 use super::verdict::{Judgement, judge};
 use crate::model::{LoadProgress, Nanos, PoolStatus, QueuePolicy, RunId, RunPhase, RunStatus};
 use crate::pools::{self, Done, DrainReport, Pool, Refused, Task};
-use crate::workloads::{Answer, Join, Prepared, Sequential};
+use crate::workloads::{Answer, Fact, Join, Prepared, Sequential};
 
 /// How often counts are gathered.
 const TICK: Duration = Duration::from_millis(250);
@@ -268,6 +268,8 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
 
 /// One workload of a load, with its inputs made.
 struct Part {
+    /// As the catalogue calls it.
+    name: &'static str,
     prepared: Box<dyn Prepared>,
     /// For the ledger.
     workload: u32,
@@ -317,6 +319,18 @@ impl Stream {
             .iter()
             .position(|part| roll < part.until)
             .unwrap_or(self.parts.len() - 1)
+    }
+
+    /// What the workloads measured of themselves. One that panics over it has no figures; its tasks
+    /// are judged all the same.
+    fn facts(&self) -> Vec<(&'static str, Vec<Fact>)> {
+        self.parts
+            .iter()
+            .map(|part| {
+                let facts = catch_unwind(AssertUnwindSafe(|| part.prepared.facts()));
+                (part.name, facts.unwrap_or_default())
+            })
+            .collect()
     }
 
     fn is_checked(&self, task: u64) -> bool {
@@ -369,6 +383,7 @@ impl Flight {
             enqueued: done.enqueued,
             started: done.started,
             ended: done.ended,
+            heap_peak: done.heap_peak,
         };
         if done.panicked {
             self.end(Fate::Panicked, None);
@@ -1033,12 +1048,14 @@ fn conduct(shared: &Arc<Shared>, plan: Plan, time_scale: f64, mut evidence: Thre
         }
         status.clone()
     };
+    let facts: Vec<_> = streams.iter().map(|stream| stream.facts()).collect();
     let document = report::document(&report::Material {
         status: &status,
         plan: &plan,
         time_scale,
         prepared_in: begun.saturating_sub(prepare_from),
         loads: &loads,
+        facts: &facts,
         lateness: &lateness,
         judged: &judged,
         pools: &last_pools,
@@ -1086,6 +1103,7 @@ fn prepare(
         };
         until += part.weight / whole;
         parts.push(Part {
+            name,
             prepared,
             workload: pools::workload_id(name),
             fork: part.fork,

@@ -2,7 +2,8 @@
 //!
 //! Times are seconds as numbers, shares are of one, unknown is `null`. The sections:
 //! `plan` (what was asked), `loads` (counts, the identity `arrived = done + shed + late + cancelled +
-//! panicked + outstanding`, the four latencies), `pools` (final state and how the drain went),
+//! panicked + outstanding`, the four latencies, the most heap one task had in use at once, and the
+//! `facts` that its workloads measured of themselves), `pools` (final state and how the drain went),
 //! `threads` (what the kernel says of each worker), `thresholds`, `series` (columns over time), and
 //! `verdict` with `messages`. [`csv`] and [`html`] read the document back, so a report kept by an
 //! earlier version of the program can still be shown.
@@ -19,7 +20,7 @@ use super::schedule::Curve;
 use super::verdict::Judged;
 use crate::model::{Nanos, PoolStatus, QueuePolicy, RunStatus, Spread};
 use crate::pools::DrainReport;
-use crate::workloads::ParamValue;
+use crate::workloads::{Fact, ParamValue};
 
 /// Of this document.
 pub const FORMAT_VERSION: u32 = 1;
@@ -61,6 +62,8 @@ pub struct Material<'a> {
     pub time_scale: f64,
     pub prepared_in: Nanos,
     pub loads: &'a [(Arc<str>, Summary)],
+    /// For each load: its workloads with what they measured of themselves.
+    pub facts: &'a [Vec<(&'static str, Vec<Fact>)>],
     pub lateness: &'a [(Arc<str>, Nanos)],
     pub judged: &'a [Judged],
     pub pools: &'a [PoolStatus],
@@ -150,7 +153,8 @@ pub fn document(of: &Material) -> String {
     document.insert("plan".into(), plan_json(plan));
     let mut total = Summary::default();
     let mut loads = Vec::new();
-    for ((load, (name, summary)), (_, lateness)) in plan.loads.iter().zip(of.loads).zip(of.lateness) {
+    let rows = plan.loads.iter().zip(of.loads).zip(of.lateness).zip(of.facts);
+    for (((load, (name, summary)), (_, lateness)), facts) in rows {
         total.merge(summary);
         let mut row = summary_json(summary);
         row.insert("name".into(), json!(&**name));
@@ -158,6 +162,7 @@ pub fn document(of: &Material) -> String {
         row.insert("pool".into(), json!(&*load.pool));
         row.insert("executor".into(), json!(load.executor.name()));
         row.insert("generator_lateness_p99_seconds".into(), json!(lateness.seconds()));
+        row.insert("facts".into(), facts_json(facts));
         loads.push(Value::Object(row));
     }
     total.seconds = of
@@ -233,12 +238,29 @@ fn spread(spread: &Spread) -> Value {
     })
 }
 
+fn facts_json(facts: &[(&'static str, Vec<Fact>)]) -> Value {
+    let rows = facts.iter().flat_map(|(workload, facts)| {
+        facts.iter().map(move |fact| {
+            json!({
+                "workload": workload,
+                "name": fact.name,
+                "unit": fact.unit,
+                "meaning": fact.meaning,
+                // JSON has no NaN and no infinity: such a figure is unknown.
+                "value": fact.value.is_finite().then_some(fact.value),
+            })
+        })
+    });
+    rows.collect()
+}
+
 fn summary_json(summary: &Summary) -> Map<String, Value> {
     let mut row = Map::new();
     row.insert("seconds".into(), json!(summary.seconds));
     row.insert("counts".into(), counts_json(&summary.counts));
     let throughput = (summary.seconds > 0.0).then(|| summary.counts.done as f64 / summary.seconds);
     row.insert("throughput".into(), json!(throughput));
+    row.insert("heap_peak_bytes".into(), json!(summary.heap_peak));
     row.insert(
         "latency".into(),
         json!({
@@ -593,6 +615,20 @@ pub fn html(document: &str) -> Result<String, ReportError> {
         }
     }
     page.push_str("</table>");
+    let facts: Vec<(String, Value)> = list("loads").iter().flat_map(facts_of).collect();
+    if !facts.is_empty() {
+        page.push_str("<h2>Of the workloads</h2><table><tr><th>load<th>what<th>value</tr>");
+        for (load, fact) in &facts {
+            let _ = write!(
+                page,
+                "<tr><td>{}<td>{}<td>{}</tr>",
+                escape(load),
+                text(&fact["meaning"]),
+                escape(&show_fact(fact))
+            );
+        }
+        page.push_str("</table>");
+    }
     if let Some(loads) = document["series"]["loads"].as_object() {
         page.push_str("<h2>Over time</h2>");
         for (name, columns) in loads {
@@ -643,6 +679,45 @@ pub fn html(document: &str) -> Result<String, ReportError> {
     }
     page.push_str("</html>\n");
     Ok(page)
+}
+
+/// The facts of one load of the document, and the heap that a task of it took, with the load's name.
+pub fn facts_of(load: &Value) -> Vec<(String, Value)> {
+    let name = load["name"].as_str().unwrap_or_default().to_owned();
+    let heap = load["heap_peak_bytes"].as_u64().map(|bytes| {
+        json!({
+            "name": "heap_peak_bytes",
+            "unit": "bytes",
+            "meaning": "the most heap one task had in use at once, on the worker that ran it (ledger)",
+            "value": bytes,
+        })
+    });
+    heap.into_iter()
+        .chain(load["facts"].as_array().into_iter().flatten().cloned())
+        .map(|fact| (name.clone(), fact))
+        .collect()
+}
+
+/// A fact's value with its unit, for people.
+pub fn show_fact(fact: &Value) -> String {
+    let Some(value) = fact["value"].as_f64() else {
+        return "unknown".into();
+    };
+    match fact["unit"].as_str() {
+        Some("bytes") => super::units::show_size(value as u64),
+        Some("seconds") => super::units::show_time(Nanos::from_seconds(value)),
+        unit => {
+            let number = if value.fract() == 0.0 && value.abs() < 1e15 {
+                format!("{value:.0}")
+            } else {
+                format!("{value:.4}")
+            };
+            match unit {
+                None | Some("1" | "") => number,
+                Some(unit) => format!("{number} {unit}"),
+            }
+        }
+    }
 }
 
 /// A column as a line; a gap where it is unknown.

@@ -157,6 +157,8 @@ export const en = {
   "run.verdict.pass.text": "Passed",
   "run.verdict.fail.text": "Failed",
   "run.verdict.invalid.text": "Invalid: the load could not be produced as planned",
+  "run.facts": "Of the workloads",
+  "run.fact.heap_peak": "Most heap one task had in use at once (ledger)",
   "run.thresholds": "Thresholds",
   "run.threshold.kept": "kept",
   "run.threshold.missed": "missed",
