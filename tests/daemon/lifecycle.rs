@@ -44,7 +44,11 @@ fn a_request_to_stop_drains_the_run_and_keeps_its_result() {
             .map(count)
             .sum::<u64>()
     );
-    daemon.get(&format!("/api/v1/runs/{id}/report.json"));
+    let report = daemon.get(&format!("/api/v1/runs/{id}/report.json"));
+    // A thousand numbers and the buckets for them: the ledger saw the worker take and give them back.
+    let heap = report["loads"][0]["heap_peak_bytes"].as_u64().unwrap();
+    assert!((1000..1 << 20).contains(&heap), "{heap}");
+    assert_eq!(report["loads"][0]["facts"], json!([]));
 }
 
 #[test]
