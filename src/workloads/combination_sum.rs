@@ -467,19 +467,63 @@ fn count_by_sums(candidates: &[u64], target: i64, reuse: bool) -> BySums {
     if candidates.len() as u64 * target as u64 > MOST_ADDITIONS {
         return BySums::TooDear;
     }
-    // ways[s]: combinations of the kinds so far that add up to s. Only additions, so a sum that
-    // has outgrown 128 bits stays at the top and is told apart at the end.
+    match ways_in_64_bits(&candidates, target, reuse) {
+        Some(count) => BySums::Exactly(count),
+        None => match ways_in_128_bits(&candidates, target, reuse) {
+            Some(count) => BySums::Exactly(count),
+            None => BySums::Beyond64Bits,
+        },
+    }
+}
+
+/// `ways[s]`: combinations of the kinds so far that add up to s. `None` once a number reached 2^63:
+/// two below that add up to less than 2^64, so none was wrong before it was seen.
+fn ways_in_64_bits(sorted: &[usize], target: usize, reuse: bool) -> Option<u64> {
+    let mut ways = vec![0_u64; target + 1];
+    ways[0] = 1;
+    for kind in sorted.chunk_by(|a, b| a == b) {
+        let value = kind[0];
+        let mut seen = 0;
+        if reuse {
+            // Upwards: what was just written already holds this kind, any number of times. In
+            // stretches of `value`, within which no sum stands on another.
+            let mut start = value;
+            while start <= target {
+                let (below, here) = ways.split_at_mut(start);
+                for (here, below) in here.iter_mut().zip(&below[start - value..]) {
+                    *here = here.wrapping_add(*below);
+                    seen |= *here;
+                }
+                start += value;
+            }
+        } else {
+            // Downwards: what is below does not hold this kind yet.
+            for sum in (value..=target).rev() {
+                for taken in 1..=kind.len().min(sum / value) {
+                    ways[sum] = ways[sum].wrapping_add(ways[sum - taken * value]);
+                    seen |= ways[sum];
+                }
+            }
+        }
+        if seen >> 63 == 1 {
+            return None;
+        }
+    }
+    Some(ways[target])
+}
+
+/// The same where sums on the way outgrow 64 bits: only additions, so one that has outgrown 128
+/// bits stays at the top and is told apart at the end.
+fn ways_in_128_bits(sorted: &[usize], target: usize, reuse: bool) -> Option<u64> {
     let mut ways = vec![0_u128; target + 1];
     ways[0] = 1;
-    for kind in candidates.chunk_by(|a, b| a == b) {
+    for kind in sorted.chunk_by(|a, b| a == b) {
         let value = kind[0];
         if reuse {
-            // Upwards: what was just written already holds this kind, any number of times.
             for sum in value..=target {
                 ways[sum] = ways[sum].saturating_add(ways[sum - value]);
             }
         } else {
-            // Downwards: what is below does not hold this kind yet.
             for sum in (value..=target).rev() {
                 for taken in 1..=kind.len().min(sum / value) {
                     ways[sum] = ways[sum].saturating_add(ways[sum - taken * value]);
@@ -487,7 +531,7 @@ fn count_by_sums(candidates: &[u64], target: i64, reuse: bool) -> BySums {
             }
         }
     }
-    u64::try_from(ways[target]).map_or(BySums::Beyond64Bits, BySums::Exactly)
+    u64::try_from(ways[target]).ok()
 }
 
 /// The catalogue's entry.
@@ -745,6 +789,21 @@ mod tests {
             &CombinationSum,
             &format!(r#"{{"candidates":{candidates},"target":{target},"reuse":{reuse}{more}}}"#),
         )
+    }
+
+    #[test]
+    fn counting_in_64_bits_gives_up_before_it_is_wrong() {
+        let all: Vec<usize> = (1..=400).collect();
+        let mut only_wide = 0;
+        for target in 370..430 {
+            let wide = ways_in_128_bits(&all, target, true);
+            match ways_in_64_bits(&all, target, true) {
+                Some(count) => assert_eq!(Some(count), wide),
+                None => only_wide += usize::from(wide.is_some()),
+            }
+        }
+        // Between 2^63 and 2^64 lie a few: there the wide count alone answers.
+        assert!(only_wide > 0);
     }
 
     #[test]
