@@ -9,6 +9,7 @@ mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod avx512_pack;
 mod blocks;
+mod convert;
 mod element;
 mod few;
 mod level;

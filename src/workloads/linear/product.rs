@@ -1,6 +1,7 @@
 //! The product of two matrices, in parallel.
 
 use super::blocks::{Block, Kernel, buffer_length, compute};
+use super::element::Kind;
 use super::level::Level;
 use super::portable::Portable;
 use super::{Element, Real, bf16, f16};
@@ -203,15 +204,6 @@ pub fn product_scratch_bytes<T: Element>(rows: usize, columns: usize, depth: usi
         return 0;
     }
     T::scratch_bytes(Level::best(), rows, depth)
-}
-
-/// Lets a kernel for several types choose its instructions when it is compiled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    F32,
-    F64,
-    F16,
-    Bf16,
 }
 
 /// Which kernel multiplies a stored type. Nobody outside can name it, so nobody can add one.
