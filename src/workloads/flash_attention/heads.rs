@@ -204,14 +204,19 @@ pub(super) struct Visible {
 }
 
 impl Visible {
-    #[cfg(test)]
     pub fn sees(&self, key: usize) -> bool {
         (self.from..self.to).contains(&key)
             && (key < self.prefix || (key - self.prefix < 64 && self.bits >> (key - self.prefix) & 1 == 1))
     }
 
+    /// Whether it sees none at all.
     pub fn is_empty(&self) -> bool {
         self.from >= self.to
+    }
+
+    /// Those of `from..to` that it sees, in order.
+    pub fn keys(self, from: usize, to: usize) -> impl Iterator<Item = usize> {
+        (self.from.max(from)..self.to.min(to)).filter(move |key| self.sees(*key))
     }
 }
 

@@ -3,6 +3,10 @@
 mod forward;
 mod backward;
 mod heads;
+mod kernels;
+mod lanes;
+mod plain;
+mod problem;
 
 pub use backward::backward;
 pub use forward::{decode, forward};
