@@ -1,1 +1,21 @@
 //! Upsampling: images made larger, by PyTorch's rules.
+mod axis;
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod images;
+mod interpolation;
+mod level;
+mod rows;
+mod shuffle;
+mod split;
+mod unpool;
+
+pub use axis::Mode;
+pub use images::Shape;
+pub use interpolation::{Interpolation, LARGEST_SIDE, Resize, Target, resized};
+pub use level::Level;
+pub use rows::Pixel;
+pub use shuffle::{pixel_shuffle_into, pixel_shuffled, pixel_unshuffle_into, pixel_unshuffled};
+pub use unpool::{Pooling, StrayIndex, max_unpool_into, max_unpool_into_zeros, unpooled};
