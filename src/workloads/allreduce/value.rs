@@ -54,3 +54,10 @@ pub(super) fn bytes_mut<T: Value>(values: &mut [T]) -> &mut [u8] {
     // SAFETY: as for `bytes`, and by the trait's contract any bytes are values.
     unsafe { std::slice::from_raw_parts_mut(values.as_mut_ptr().cast(), size_of_val(values)) }
 }
+
+/// The values that these bytes are, if they lie where such values may and are whole ones.
+pub(super) fn values<T: Value>(bytes: &[u8]) -> Option<&[T]> {
+    // SAFETY: by the trait's contract any bytes are values.
+    let (before, values, after) = unsafe { bytes.align_to::<T>() };
+    (before.is_empty() && after.is_empty()).then_some(values)
+}
