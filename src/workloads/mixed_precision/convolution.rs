@@ -258,6 +258,26 @@ impl<T: Element> Classifier<T> for ConvolutionNet<T> {
     fn activation_bytes(&self) -> usize {
         self.activation_bytes.load(Ordering::Relaxed)
     }
+
+    fn products(&self) -> usize {
+        let [one, two, three] = self.places().map(|place| place.inputs * place.outputs);
+        (one + two) * PIXELS + three
+    }
+}
+
+/// Weights of a net of this width, and the bytes of a workspace for so many images.
+pub(super) fn memory(hidden: usize, images: u64, stored: u64, sum: u64) -> (u64, u64) {
+    let (first, second) = ((hidden / 4).max(1) as u64, (hidden / 2).max(1) as u64);
+    let (pixels, pooled, classes) = (PIXELS as u64, POOLED as u64, CLASSES as u64);
+    let parameters = 10 * first + (9 * first + 1) * second + classes * (pooled * second + 1);
+    let rows = BLOCK as u64 * pixels;
+    let kept = images * (pixels * first + 2 * pooled * second + classes);
+    let block = rows * (9 * first.max(second) + first.max(second)) + 9 * first * second;
+    let sums = (rows * first.max(second)).max(images * pooled * second) + 2 * first.max(second).max(classes);
+    (
+        parameters,
+        kept * stored + images * pooled * second + block * stored + sums * sum,
+    )
 }
 
 /// For each pixel of each image the 3x3 pixels around it, row by row, all channels of each; 0 outside

@@ -15,27 +15,35 @@
 //! many shards is part of the input, never the number of threads, so the trained weights are the
 //! same bits on any pool.
 
+mod cases;
 mod convolution;
 mod course;
 pub mod digits;
+mod format;
 mod layers;
 mod optimizer;
+mod oracle;
 mod perceptron;
+mod policy;
 mod scale;
 mod spares;
 mod trainer;
+mod workload;
 
 pub use convolution::ConvolutionNet;
-pub use course::{Batches, Course, MOST_SHARDS, Model, Settings};
+pub use course::{Batches, Course, MOST_SHARDS, Mode, Model, Settings};
+pub use format::{Format, Stored};
 pub use layers::{
     add_bias, bias_gradient, bias_relu, dense, dense_input_gradient, dense_weight_gradient, gelu, gelu_gradient,
     layer_norm, layer_norm_gradient, relu_gradient, softmax_cross_entropy,
 };
 pub use optimizer::{Moments, Optimizer};
 pub use perceptron::Perceptron;
+pub use policy::{Cast, POLICY, Width};
 pub use scale::LossScale;
 pub use spares::{Borrowed, Spares};
 pub use trainer::{Network, StepOutcome, Trainer};
+pub use workload::MixedPrecision;
 
 use self::digits::Samples;
 use crate::Join;
@@ -49,6 +57,9 @@ pub trait Classifier<T: Element>: Network<T, Batch = Samples<T>> {
     /// Bytes that one shard's activations and their gradients took in the storage type, counted from
     /// the buffers themselves; the largest so far.
     fn activation_bytes(&self) -> usize;
+
+    /// Multiplications of an image's forward pass.
+    fn products(&self) -> usize;
 }
 
 /// The place of the largest value of each row, of equal ones the first.
@@ -65,6 +76,33 @@ fn largest_of_each<S: Real>(rows: &[S], columns: usize, places: &mut Vec<u32>) {
     }));
 }
 
+/// Images that [`correct`] gives a network at a time.
+const CLASSIFIED_AT_ONCE: usize = 60;
+
+/// How many samples have their label for class.
+pub fn correct<T: Element, N: Classifier<T>>(
+    network: &N,
+    weights: &[T],
+    samples: &Samples<T>,
+    join: &dyn Join,
+) -> usize {
+    let mut classes = Vec::with_capacity(CLASSIFIED_AT_ONCE);
+    let mut right = 0;
+    for (pixels, labels) in samples
+        .pixels
+        .chunks(CLASSIFIED_AT_ONCE * digits::PIXELS)
+        .zip(samples.labels.chunks(CLASSIFIED_AT_ONCE))
+    {
+        network.classify(weights, pixels, &mut classes, join);
+        right += classes
+            .iter()
+            .zip(labels)
+            .filter(|(class, label)| class == label)
+            .count();
+    }
+    right
+}
+
 /// The share of the samples whose class is their label.
 pub fn accuracy<T: Element, N: Classifier<T>>(
     network: &N,
@@ -72,11 +110,5 @@ pub fn accuracy<T: Element, N: Classifier<T>>(
     samples: &Samples<T>,
     join: &dyn Join,
 ) -> f64 {
-    let mut classes = Vec::new();
-    network.classify(weights, &samples.pixels, &mut classes, join);
-    let right = classes
-        .iter()
-        .zip(&samples.labels)
-        .filter(|(class, label)| class == label);
-    right.count() as f64 / samples.labels.len().max(1) as f64
+    correct(network, weights, samples, join) as f64 / samples.labels.len().max(1) as f64
 }
