@@ -205,8 +205,20 @@ pub fn product_scratch_bytes<T: Element>(rows: usize, columns: usize, depth: usi
     T::scratch_bytes(Level::best(), rows, depth)
 }
 
+/// Lets a kernel for several types choose its instructions when it is compiled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    F32,
+    F64,
+    F16,
+    Bf16,
+}
+
 /// Which kernel multiplies a stored type. Nobody outside can name it, so nobody can add one.
 pub trait Multiplied: Sized {
+    #[doc(hidden)]
+    const KIND: Kind;
+
     #[doc(hidden)]
     fn compute(level: Level, block: &Block<Self>)
     where
@@ -223,8 +235,10 @@ fn bytes<K: Kernel>(rows: usize, depth: usize) -> u64 {
 }
 
 macro_rules! multiplied {
-    ($stored:ident: $($level:pat => $kernel:ty),+) => {
+    ($stored:ident, $kind:ident: $($level:pat => $kernel:ty),+) => {
         impl Multiplied for $stored {
+            const KIND: Kind = Kind::$kind;
+
             fn compute(level: Level, block: &Block<$stored>) {
                 match level {
                     $(
@@ -255,10 +269,10 @@ macro_rules! multiplied {
 #[cfg(target_arch = "x86_64")]
 use super::avx512;
 
-multiplied!(f32: Level::Avx512 | Level::Avx512Bf16 => avx512::Widened<f32>);
-multiplied!(f16: Level::Avx512 | Level::Avx512Bf16 => avx512::Widened<f16>);
-multiplied!(bf16: Level::Avx512 | Level::Avx512Bf16 => avx512::Widened<bf16>);
-multiplied!(f64: Level::Portable => Portable<f64>);
+multiplied!(f32, F32: Level::Avx512 | Level::Avx512Bf16 => avx512::Widened<f32>);
+multiplied!(f16, F16: Level::Avx512 | Level::Avx512Bf16 => avx512::Widened<f16>);
+multiplied!(bf16, Bf16: Level::Avx512 => avx512::Widened<bf16>, Level::Avx512Bf16 => avx512::Pairs);
+multiplied!(f64, F64: Level::Avx512 | Level::Avx512Bf16 => avx512::Doubles);
 
 #[cfg(test)]
 mod tests {
