@@ -32,6 +32,7 @@ pub use lowest_common_ancestor::{
 };
 pub use maximum_gap::{MaximumGap, maximum_gap};
 pub use merge_sorted_array::{MergeSortedArray, merge};
+pub use mixed_precision::MixedPrecision;
 pub use nearest::nearest;
 pub use params::{BadInput, Domain, ParamValue, Parameter, Params};
 
@@ -117,7 +118,13 @@ pub struct Fact {
 }
 
 /// All workloads, in the order the catalogue lists them.
-pub static CATALOGUE: &[&dyn Workload] = &[&LowestCommonAncestor, &MergeSortedArray, &MaximumGap, &CombinationSum];
+pub static CATALOGUE: &[&dyn Workload] = &[
+    &LowestCommonAncestor,
+    &MergeSortedArray,
+    &MaximumGap,
+    &CombinationSum,
+    &MixedPrecision,
+];
 
 /// The workload of this name.
 pub fn find(name: &str) -> Option<&'static dyn Workload> {
