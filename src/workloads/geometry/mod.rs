@@ -1,7 +1,10 @@
 //! Computational geometry in the plane: textbook comparisons and exact predicates, side by side.
 
+mod exact;
+mod half_planes;
 mod point;
 mod predicate;
 
+pub use half_planes::{HalfPlanes, half_plane_intersection};
 pub use point::Point;
 pub use predicate::{Comparison, Side};
