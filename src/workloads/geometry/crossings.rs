@@ -415,9 +415,12 @@ fn heights(p: &Slant, q: &Slant, x: f64) -> Ordering {
 }
 
 fn by_staircases(segments: &[Segment], limit: usize, pieces: usize, join: &dyn Join) -> Result<Vec<Pair>, Stop> {
+    if segments.is_empty() {
+        return Ok(Vec::new());
+    }
     let plane = Plane::new(segments);
-    let last = plane.xs.len().saturating_sub(1);
-    let pieces = pieces.min(last.max(1));
+    let last = plane.xs.len() - 1;
+    let pieces = pieces.clamp(1, last.max(1));
     gather(join, 0..pieces, &|piece| {
         let mut sweep = Staircases {
             plane: &plane,
@@ -681,8 +684,8 @@ mod tests {
         let given = plain(segments, 0.125);
         assert_eq!(crossings(&given, &Sequential), expected, "{segments:?}");
         let sorted = from_left_to_right(&given);
-        for pieces in [1, 2, 5] {
-            let found = by_buckets(&sorted, usize::MAX, pieces, &OnThreads(2));
+        for (pieces, join) in [(1, &Sequential as &dyn Join), (2, &Sequential), (5, &OnThreads(2))] {
+            let found = by_buckets(&sorted, usize::MAX, pieces, join);
             if let Ok(found) = found {
                 assert_eq!(
                     in_order(&found, given.len()),
@@ -690,7 +693,7 @@ mod tests {
                     "{segments:?} in {pieces} parts"
                 );
             }
-            let found = by_staircases(&sorted, usize::MAX, pieces, &OnThreads(2)).unwrap();
+            let found = by_staircases(&sorted, usize::MAX, pieces, join).unwrap();
             assert_eq!(
                 in_order(&found, given.len()),
                 expected,
@@ -826,12 +829,9 @@ mod tests {
         let count = 100_000;
         let given: Vec<[Point; 2]> = (0..count)
             .map(|i| {
-                let base = f64::from(i) * 1e-5;
                 // Ends at many different places.
-                let (from, to) = (
-                    f64::from(i * 7919 % count) * 1e-6,
-                    1.0 + f64::from(i * 104_729 % count) * 1e-6,
-                );
+                let end = |step: usize| (i * step % count) as f64 * 1e-6;
+                let (from, to, base) = (end(7919), 1.0 + end(104_729), i as f64 * 1e-5);
                 [Point::new(from, from + base), Point::new(to, to + base)]
             })
             .collect();
