@@ -97,6 +97,11 @@ impl Expansion {
         product
     }
 
+    /// Rounded, within 1 unit in the last place.
+    pub(super) fn value(&self) -> f64 {
+        self.0.iter().sum()
+    }
+
     /// Against 0: the greatest part outweighs all others together.
     pub(super) fn sign(&self) -> Ordering {
         sign(self.0.last().copied().unwrap_or(0.0))
@@ -160,19 +165,37 @@ pub(super) fn det3_sign(p: [f64; 3], q: [f64; 3], r: [f64; 3]) -> Ordering {
     })
 }
 
+/// The cross product of `q` - `p` and `t` - `s`, within 2 units in the last place.
+pub(super) fn cross(p: Point, q: Point, s: Point, t: Point) -> f64 {
+    let along = |from: f64, to: f64| two_sum(to, -from);
+    let product = |(a, a_lost): (f64, f64), (b, b_lost): (f64, f64)| {
+        let (high, low) = two_product(a, b);
+        (high, low + (a * b_lost + a_lost * b))
+    };
+    let (left, left_low) = product(along(p.x, q.x), along(s.y, t.y));
+    let (right, right_low) = product(along(p.y, q.y), along(s.x, t.x));
+    let (high, low) = two_sum(left, -right);
+    let value = high + (low + (left_low - right_low));
+    // Twice the precision leaves an error of some UNIT² of the products. What is much greater is right.
+    if value.abs() > 16.0 * UNIT * (left.abs() + right.abs()) + TINY {
+        return value;
+    }
+    exact_cross(p, q, s, t).value()
+}
+
+fn exact_cross(p: Point, q: Point, s: Point, t: Point) -> Expansion {
+    let along = |from: f64, to: f64| Expansion::difference(to, from);
+    let right = along(p.y, q.y).times(&along(s.x, t.x));
+    along(p.x, q.x).times(&along(s.y, t.y)).minus(&right)
+}
+
 /// How `t` - `s` lies to `q` - `p`: `Greater` when it points counter-clockwise of it (by less than
 /// half a turn), `Equal` when both lie along one line.
 pub(super) fn turn(p: Point, q: Point, s: Point, t: Point) -> Ordering {
     let (u, v) = (q - p, t - s);
     let (left, right) = (u.x * v.y, u.y * v.x);
     let bound = 6.0 * UNIT * (left.abs() + right.abs()) + TINY;
-    certain(left - right, bound).unwrap_or_else(|| {
-        let along = |from: f64, to: f64| Expansion::difference(to, from);
-        along(p.x, q.x)
-            .times(&along(s.y, t.y))
-            .minus(&along(p.y, q.y).times(&along(s.x, t.x)))
-            .sign()
-    })
+    certain(left - right, bound).unwrap_or_else(|| exact_cross(p, q, s, t).sign())
 }
 
 /// On which side of the line from `a` to `b` the point `c` lies: `Greater` is left.
