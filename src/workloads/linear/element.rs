@@ -5,9 +5,11 @@ use std::ops::{Add, AddAssign, Div, Mul, Neg, Sub};
 
 pub use half::{bf16, f16};
 
+use super::product::Multiplied;
+
 /// A stored value. `Sum` is wide enough to add products of such values: f32 for the halves and
 /// f32 itself, f64 for f64.
-pub trait Element: Copy + Debug + Default + PartialEq + Send + Sync + 'static {
+pub trait Element: Multiplied + Copy + Debug + Default + PartialEq + Send + Sync + 'static {
     type Sum: Real;
 
     /// As cases and parameters call it: `f32`, `bf16`.

@@ -4,10 +4,15 @@
 //! ([`Element::Sum`]). Every sum has one order, whatever pool lends its threads, so results are the
 //! same bits however the work was forked.
 
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod blocks;
 mod element;
 mod few;
+mod level;
+mod portable;
 mod product;
 
 pub use element::{Element, Real, bf16, f16};
 pub use few::multiply_few;
-pub use product::{Matrix, MatrixMut, multiply};
+pub use product::{Matrix, MatrixMut, multiply, product_scratch_bytes};
