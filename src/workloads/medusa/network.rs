@@ -8,7 +8,7 @@ use super::alphabet::VOCABULARY;
 use super::shape::{EPSILON, Shape, rotation};
 use crate::Join;
 use crate::linear::{Element, Matrix, MatrixMut, multiply};
-use crate::mixed_precision::Network;
+use crate::mixed_precision::{Network, dense, dense_input_gradient, dense_weight_gradient};
 use crate::random::Random;
 
 const HEAD: usize = Shape::HEAD_WIDTH;
@@ -35,69 +35,9 @@ impl Windows {
     }
 }
 
-/// y = x W', for `rows` rows.
-fn project<T: Element>(
-    join: &dyn Join,
-    rows: usize,
-    x: &[T],
-    weights: &[T],
-    y: &mut [T::Sum],
-) {
-    let (inputs, outputs) = (x.len() / rows, y.len() / rows);
-    multiply(
-        join,
-        one::<T>(),
-        Matrix::dense(x, rows, inputs),
-        Matrix::dense(weights, outputs, inputs).transposed(),
-        T::Sum::default(),
-        MatrixMut::dense(y, rows, outputs),
-    );
-}
-
-/// Given dy: dx = dy W, and dW += dy' x.
-fn project_back<T: Element>(
-    join: &dyn Join,
-    rows: usize,
-    dy: &[T],
-    x: &[T],
-    weights: &[T],
-    dx: Option<&mut [T::Sum]>,
-    dweights: Option<&mut [T::Sum]>,
-) {
-    let (inputs, outputs) = (x.len() / rows, dy.len() / rows);
-    if let Some(dx) = dx {
-        multiply(
-            join,
-            one::<T>(),
-            Matrix::dense(dy, rows, outputs),
-            Matrix::dense(weights, outputs, inputs),
-            T::Sum::default(),
-            MatrixMut::dense(dx, rows, inputs),
-        );
-    }
-    if let Some(dweights) = dweights {
-        multiply(
-            join,
-            one::<T>(),
-            Matrix::dense(dy, rows, outputs).transposed(),
-            Matrix::dense(x, rows, inputs),
-            one::<T>(),
-            MatrixMut::dense(dweights, outputs, inputs),
-        );
-    }
-}
-
-fn one<T: Element>() -> T::Sum {
-    <T::Sum as crate::linear::Real>::of(1.0)
-}
-
 /// Each row over its root mean square, rounded to `T`; the inverses are kept for the way back.
 fn normalise<T: Element<Sum = f32>>(width: usize, x: &[f32], normal: &mut [T], inverse: &mut [f32], row: &mut [f32]) {
-    for ((x, normal), inverse) in x
-        .chunks_exact(width)
-        .zip(normal.chunks_exact_mut(width))
-        .zip(inverse)
-    {
+    for ((x, normal), inverse) in x.chunks_exact(width).zip(normal.chunks_exact_mut(width)).zip(inverse) {
         let square: f32 = sum(x.iter().map(|x| x * x));
         *inverse = 1.0 / (square / width as f32 + EPSILON).sqrt();
         for (row, x) in row.iter_mut().zip(x) {
@@ -212,17 +152,17 @@ fn forward<T: Element<Sum = f32>>(shape: Shape, weights: &[T], windows: &Windows
         };
         normalise(width, &x, &mut it.attended, &mut it.attended_inverse, &mut row);
         let qkv = &mut wide[..rows * 3 * width];
-        project(join, rows, &it.attended, &weights[at.qkv], qkv);
+        dense(join, rows, &it.attended, &weights[at.qkv], qkv);
         rotate(shape, length, false, qkv);
         T::narrow_all(qkv, &mut it.qkv);
         attend(shape, length, &it.qkv, &mut narrow, &mut it.log_sums, join);
         T::narrow_all(&narrow, &mut it.mixed);
-        project(join, rows, &it.mixed, &weights[at.out], &mut narrow);
+        dense(join, rows, &it.mixed, &weights[at.out], &mut narrow);
         add(&mut x, &narrow);
 
         normalise(width, &x, &mut it.fed, &mut it.fed_inverse, &mut row);
         let up = &mut wide[..rows * inner];
-        project(join, rows, &it.fed, &weights[at.up], up);
+        dense(join, rows, &it.fed, &weights[at.up], up);
         for up in up.iter_mut() {
             *up = up.max(0.0);
         }
@@ -231,7 +171,7 @@ fn forward<T: Element<Sum = f32>>(shape: Shape, weights: &[T], windows: &Windows
             *up *= *up;
         }
         T::narrow_all(up, &mut it.square);
-        project(join, rows, &it.square, &weights[at.down], &mut narrow);
+        dense(join, rows, &it.square, &weights[at.down], &mut narrow);
         add(&mut x, &narrow);
         trace.layers.push(it);
     }
@@ -297,7 +237,14 @@ fn attend<T: Element<Sum = f32>>(
     for window in 0..qkv.len() / (3 * width * length) {
         for head in 0..heads {
             let of = |part: usize| of_head(shape, length, window, part, head, qkv);
-            multiply(join, scale, of(0), of(1).transposed(), 0.0, MatrixMut::dense(&mut scores, length, length));
+            multiply(
+                join,
+                scale,
+                of(0),
+                of(1).transposed(),
+                0.0,
+                MatrixMut::dense(&mut scores, length, length),
+            );
             for (row, scores) in scores.chunks_exact_mut(length).enumerate() {
                 let (seen, unseen) = scores.split_at_mut(row + 1);
                 unseen.fill(0.0);
@@ -375,7 +322,14 @@ fn attend_back<T: Element<Sum = f32>>(
                 row_stride: width,
                 column_stride: 1,
             };
-            multiply(join, scale, of(0), of(1).transposed(), 0.0, MatrixMut::dense(&mut scores, length, length));
+            multiply(
+                join,
+                scale,
+                of(0),
+                of(1).transposed(),
+                0.0,
+                MatrixMut::dense(&mut scores, length, length),
+            );
             for (row, scores) in scores.chunks_exact_mut(length).enumerate() {
                 let log_sum = log_sums[(window * heads + head) * length + row];
                 let (seen, unseen) = scores.split_at_mut(row + 1);
@@ -401,7 +355,14 @@ fn attend_back<T: Element<Sum = f32>>(
                 );
             };
             into(2, Matrix::dense(&rounded, length, length).transposed(), dout, 1.0);
-            multiply(join, 1.0, dout, of(2).transposed(), 0.0, MatrixMut::dense(&mut slopes, length, length));
+            multiply(
+                join,
+                1.0,
+                dout,
+                of(2).transposed(),
+                0.0,
+                MatrixMut::dense(&mut slopes, length, length),
+            );
             for (row, (scores, slopes)) in scores
                 .chunks_exact(length)
                 .zip(slopes.chunks_exact_mut(length))
@@ -467,75 +428,40 @@ impl<T: Element<Sum = f32>> Network<T> for Backbone {
         let mut dx = filled::<f32>(rows * width);
 
         let logits = &mut wide[..rows * VOCABULARY];
-        project(join, rows, &trace.hidden, &weights[shape.unembed()], logits);
+        dense(join, rows, &trace.hidden, &weights[shape.unembed()], logits);
         let loss = entropy_back(windows, 1, scale, logits);
         let dlogits = &mut rounded_wide[..rows * VOCABULARY];
         T::narrow_all(logits, dlogits);
-        project_back(
-            join,
-            rows,
-            dlogits,
-            &trace.hidden,
-            &weights[shape.unembed()],
-            Some(&mut narrow),
-            Some(&mut gradient[shape.unembed()]),
-        );
+        dense_input_gradient(join, rows, dlogits, &weights[shape.unembed()], &mut narrow);
+        dense_weight_gradient(join, rows, dlogits, &trace.hidden, &mut gradient[shape.unembed()]);
         normalise_back(width, &trace.hidden, &trace.hidden_inverse, &narrow, &mut dx, &mut row);
 
         for layer in (0..shape.layers).rev() {
             let (at, it) = (shape.layer(layer), &trace.layers[layer]);
             T::narrow_all(&dx, &mut rounded);
             let up = &mut wide[..rows * inner];
-            project_back(
-                join,
-                rows,
-                &rounded,
-                &it.square,
-                &weights[at.down.clone()],
-                Some(up),
-                Some(&mut gradient[at.down]),
-            );
+            dense_input_gradient(join, rows, &rounded, &weights[at.down.clone()], up);
+            dense_weight_gradient(join, rows, &rounded, &it.square, &mut gradient[at.down]);
             for (d, ramp) in up.iter_mut().zip(&it.ramp) {
                 *d *= 2.0 * ramp.wide();
             }
             let dup = &mut rounded_wide[..rows * inner];
             T::narrow_all(up, dup);
-            project_back(
-                join,
-                rows,
-                dup,
-                &it.fed,
-                &weights[at.up.clone()],
-                Some(&mut narrow),
-                Some(&mut gradient[at.up]),
-            );
+            dense_input_gradient(join, rows, dup, &weights[at.up.clone()], &mut narrow);
+            dense_weight_gradient(join, rows, dup, &it.fed, &mut gradient[at.up]);
             normalise_back(width, &it.fed, &it.fed_inverse, &narrow, &mut dx, &mut row);
 
             T::narrow_all(&dx, &mut rounded);
-            project_back(
-                join,
-                rows,
-                &rounded,
-                &it.mixed,
-                &weights[at.out.clone()],
-                Some(&mut narrow),
-                Some(&mut gradient[at.out]),
-            );
+            dense_input_gradient(join, rows, &rounded, &weights[at.out.clone()], &mut narrow);
+            dense_weight_gradient(join, rows, &rounded, &it.mixed, &mut gradient[at.out]);
             T::narrow_all(&narrow, &mut rounded);
             let dqkv = &mut wide[..rows * 3 * width];
             attend_back(shape, length, &it.qkv, &it.mixed, &it.log_sums, &rounded, dqkv, join);
             rotate(shape, length, true, dqkv);
             let drounded = &mut rounded_wide[..rows * 3 * width];
             T::narrow_all(dqkv, drounded);
-            project_back(
-                join,
-                rows,
-                drounded,
-                &it.attended,
-                &weights[at.qkv.clone()],
-                Some(&mut narrow),
-                Some(&mut gradient[at.qkv]),
-            );
+            dense_input_gradient(join, rows, drounded, &weights[at.qkv.clone()], &mut narrow);
+            dense_weight_gradient(join, rows, drounded, &it.attended, &mut gradient[at.qkv]);
             normalise_back(width, &it.attended, &it.attended_inverse, &narrow, &mut dx, &mut row);
         }
         let embed = &mut gradient[shape.embed()];
@@ -549,7 +475,9 @@ impl<T: Element<Sum = f32>> Network<T> for Backbone {
 fn fill(weights: &mut [f32], deviation: f32, random: &mut Random) {
     for weight in weights {
         // Twelve uniform numbers make a normal one, near enough.
-        let sum: f64 = (0..12).map(|_| (random.next() >> 11) as f64 / (1_u64 << 53) as f64).sum();
+        let sum: f64 = (0..12)
+            .map(|_| (random.next() >> 11) as f64 / (1_u64 << 53) as f64)
+            .sum();
         *weight = (sum - 6.0) as f32 * deviation;
     }
 }
@@ -592,30 +520,23 @@ impl<T: Element<Sum = f32>> Network<T> for Drafts<'_, T> {
         let mut total = 0.0;
         for draft in 0..shape.drafts {
             let at = shape.draft(draft);
-            project(join, rows, &hidden, &weights[at.mix.clone()], &mut mixed);
+            dense(join, rows, &hidden, &weights[at.mix.clone()], &mut mixed);
             let resumed = mixed.clone();
             for (mixed, hidden) in mixed.iter_mut().zip(&hidden) {
                 *mixed = *mixed / (1.0 + fast_exp(-*mixed)) + hidden.wide();
             }
             T::narrow_all(&mixed, &mut rounded);
-            project(join, rows, &rounded, &weights[at.unembed.clone()], &mut logits);
+            dense(join, rows, &rounded, &weights[at.unembed.clone()], &mut logits);
             total += entropy_back(windows, draft + 2, scale / shape.drafts as f32, &mut logits);
             T::narrow_all(&logits, &mut dlogits);
-            project_back(
-                join,
-                rows,
-                &dlogits,
-                &rounded,
-                &weights[at.unembed.clone()],
-                Some(&mut dmixed),
-                Some(&mut gradient[at.unembed]),
-            );
+            dense_input_gradient(join, rows, &dlogits, &weights[at.unembed.clone()], &mut dmixed);
+            dense_weight_gradient(join, rows, &dlogits, &rounded, &mut gradient[at.unembed]);
             for (d, x) in dmixed.iter_mut().zip(&resumed) {
                 let gate = 1.0 / (1.0 + fast_exp(-x));
                 *d *= gate * (1.0 + x * (1.0 - gate));
             }
             T::narrow_all(&dmixed, &mut rounded);
-            project_back(join, rows, &rounded, &hidden, &weights[at.mix.clone()], None, Some(&mut gradient[at.mix]));
+            dense_weight_gradient(join, rows, &rounded, &hidden, &mut gradient[at.mix]);
         }
         total / shape.drafts as f32
     }
