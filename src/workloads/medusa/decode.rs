@@ -2,7 +2,7 @@
 //!
 //! One pass serves every mode. Plain decoding runs it over one row, the prompt over chains of them,
 //! Medusa over a tree. A row's bits depend on the tokens on its own path alone: products of few rows
-//! sum each output in one order ([`multiply_few`]), attention sums in logical order
+//! sum each output in one order ([`super::packed`]), attention sums in logical order
 //! ([`super::attention`]), all else works on a row alone. So a candidate that is kept has exactly the
 //! keys, values and logits that a plain step would have given it, and greedy Medusa cannot differ
 //! from plain greedy decoding.
@@ -13,11 +13,11 @@
 use super::alphabet::VOCABULARY;
 use super::attention::{Cached, attend, capacity, exp, fold, fused};
 use super::model::Model;
+use super::packed::{Packed, round, values};
 use super::shape::{EPSILON, Shape};
 use super::simd::{Level, leveled};
 use super::tree::Tree;
-use crate::Sequential;
-use crate::linear::{Element, multiply_few};
+use crate::linear::Element;
 
 const HEAD: usize = Shape::HEAD_WIDTH;
 
@@ -39,6 +39,10 @@ pub struct Decoder<'m> {
     normal: Vec<f32>,
     wide: Vec<f32>,
     mixed: Vec<f32>,
+    /// Rows rounded to bf16, for the products.
+    pairs: Vec<u32>,
+    /// The same of what every head reads: the last pass's hidden states.
+    hidden: Vec<u32>,
     scores: Vec<f32>,
     logits: Vec<f32>,
     draft_logits: Vec<f32>,
@@ -72,6 +76,8 @@ impl<'m> Decoder<'m> {
             normal: vec![0.0; rows * width],
             wide: vec![0.0; rows * inner.max(3 * width)],
             mixed: vec![0.0; rows * width],
+            pairs: vec![0; rows * inner.max(width) / 2],
+            hidden: vec![0; rows * width / 2],
             scores: vec![0.0; 4 * capacity],
             logits: vec![0.0; rows * VOCABULARY],
             draft_logits: vec![0.0; drafts * VOCABULARY],
@@ -83,7 +89,7 @@ impl<'m> Decoder<'m> {
         let rows = rows.clamp(1, MOST_ROWS);
         let capacity = capacity(tokens + rows);
         let cache = 2 * shape.layers * (shape.width * capacity * 4 + 24);
-        let row = 3 * shape.width + shape.inner.max(3 * shape.width) + VOCABULARY;
+        let row = 3 * shape.width + shape.inner.max(3 * shape.width) + (shape.width + shape.inner.max(shape.width)) / 2 + VOCABULARY;
         (cache + 4 * (rows * row + 4 * capacity + shape.drafts * VOCABULARY)) as u64
     }
 
@@ -145,15 +151,15 @@ impl<'m> Decoder<'m> {
     /// Of every Medusa head after a node of the last pass: head k, from 0, guesses the token k + 2
     /// places behind the node.
     pub fn draft(&mut self, node: usize) -> &[f32] {
-        let (model, width) = (self.model, self.model.shape.width);
-        let hidden = &self.normal[node * width..][..width];
+        let (model, level, width) = (self.model, self.level, self.model.shape.width);
+        let hidden = &self.hidden[node * width / 2..][..width / 2];
+        let pairs = &mut self.pairs[..width / 2];
         let mixed = &mut self.mixed[..width];
-        for draft in 0..model.shape.drafts {
-            let at = model.shape.draft(draft);
-            multiply_few(&Sequential, 1, hidden, &model.drafts[at.mix], mixed);
-            resume(self.level, mixed, hidden);
-            let logits = &mut self.draft_logits[draft * VOCABULARY..][..VOCABULARY];
-            multiply_few(&Sequential, 1, mixed, &model.drafts[at.unembed], logits);
+        for (draft, logits) in model.drafts.iter().zip(self.draft_logits.chunks_exact_mut(VOCABULARY)) {
+            draft.mix.times(level, 1, hidden, mixed);
+            resume(level, mixed, hidden);
+            round(level, mixed, pairs);
+            draft.unembed.times(level, 1, pairs, logits);
         }
         &self.draft_logits
     }
@@ -171,14 +177,14 @@ impl<'m> Decoder<'m> {
         let normal = &mut self.normal[..rows * width];
         let mixed = &mut self.mixed[..rows * width];
         for (stream, token) in stream.chunks_exact_mut(width).zip(tokens) {
-            let embed = &model.base[shape.embed()][usize::from(*token) * width..][..width];
+            let embed = &model.embed[usize::from(*token) * width..][..width];
             Element::widen_all(embed, stream);
         }
         for layer in 0..shape.layers {
-            let at = shape.layer(layer);
+            let matrices = &model.layers[layer];
             normalise(level, width, stream, normal);
             let qkv = &mut self.wide[..rows * 3 * width];
-            multiply_few(&Sequential, rows, normal, &model.base[at.qkv], qkv);
+            multiply(level, &matrices.qkv, normal, &mut self.pairs, qkv);
             for (row, qkv) in qkv.chunks_exact_mut(3 * width).enumerate() {
                 let position = (self.length + tree.depth(row)).min(Shape::CONTEXT - 1);
                 let turns = &model.turns[position * (HEAD / 2)..][..HEAD / 2];
@@ -218,21 +224,30 @@ impl<'m> Decoder<'m> {
                     width,
                 );
             }
-            multiply_few(&Sequential, rows, mixed, &model.base[at.out], normal);
+            multiply(level, &matrices.out, mixed, &mut self.pairs, normal);
             add(level, stream, normal);
             normalise(level, width, stream, normal);
             let up = &mut self.wide[..rows * shape.inner];
-            multiply_few(&Sequential, rows, normal, &model.base[at.up], up);
+            multiply(level, &matrices.up, normal, &mut self.pairs, up);
             square(level, up);
-            multiply_few(&Sequential, rows, up, &model.base[at.down], normal);
+            multiply(level, &matrices.down, up, &mut self.pairs, normal);
             add(level, stream, normal);
         }
         if tells {
             normalise(level, width, stream, normal);
             let logits = &mut self.logits[..rows * VOCABULARY];
-            multiply_few(&Sequential, rows, normal, &model.base[shape.unembed()], logits);
+            let hidden = &mut self.hidden[..rows * width / 2];
+            round(level, normal, hidden);
+            model.unembed.times(level, rows, hidden, logits);
         }
     }
+}
+
+/// Rows of values, rounded, times a matrix.
+fn multiply(level: Level, matrix: &Packed, rows: &[f32], pairs: &mut [u32], outputs: &mut [f32]) {
+    let pairs = &mut pairs[..rows.len() / 2];
+    round(level, rows, pairs);
+    matrix.times(level, rows.len() / matrix.inputs(), pairs, outputs);
 }
 
 /// 1 / sqrt(HEAD).
@@ -297,11 +312,15 @@ leveled! {
 
 leveled! {
     /// SiLU(x) + h.
-    fn resume<FUSED>(mixed: &mut [f32], hidden: &[f32]) {
+    fn resume<FUSED>(mixed: &mut [f32], hidden: &[u32]) {
+        let (mixed, _) = mixed.as_chunks_mut::<2>();
         for (mixed, hidden) in mixed.iter_mut().zip(hidden) {
-            // Far below zero exp would be infinite and the quotient 0, which it is near enough.
-            let x = if *mixed > -87.0 { *mixed } else { -87.0 };
-            *mixed = x / (1.0 + exp::<FUSED>(-x)) + hidden;
+            let hidden = values(*hidden);
+            for side in 0..2 {
+                // Further below zero exp would be infinite, and the quotient 0, which it is near enough.
+                let x = if mixed[side] > -87.0 { mixed[side] } else { -87.0 };
+                mixed[side] = x / (1.0 + exp::<FUSED>(-x)) + hidden[side];
+            }
         }
     }
 }

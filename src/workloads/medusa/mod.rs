@@ -8,13 +8,15 @@ mod generate;
 mod model;
 mod network;
 mod oracle;
+mod packed;
 mod shape;
 mod simd;
 pub mod tree;
 
 pub use decode::Decoder;
 pub use generate::{Mode, Said, generate};
-pub use model::{COSTS, Model, RANKS, rounded};
+pub use model::{COSTS, Model, RANKS};
+pub use packed::rounded;
 pub use network::{Backbone, Drafts, Windows};
 pub use shape::Shape;
 pub use tree::Tree;
@@ -51,7 +53,7 @@ mod tests {
             .map(|weight| weight + (random.below(1000) as f32 / 1000.0 - 0.5) * 0.1)
             .collect();
         let accuracies = vec![vec![0.5, 0.3, 0.1], vec![0.4, 0.3, 0.2], vec![0.3, 0.2]];
-        Model::new(shape, base, rounded(&drafts), accuracies, vec![1.0; COSTS])
+        Model::new(shape, &base, &rounded(&drafts), accuracies, vec![1.0; COSTS])
     }
 
     fn random_text(random: &mut Random, length: usize) -> Vec<u8> {

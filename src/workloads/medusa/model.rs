@@ -9,9 +9,10 @@
 use std::sync::OnceLock;
 
 use super::alphabet::VOCABULARY;
+use super::packed::Packed;
 use super::shape::{Shape, rotation};
 use super::tree::{Tree, best_size};
-use crate::linear::{Element, bf16};
+use crate::linear::bf16;
 
 /// Guesses of each head whose accuracy is measured.
 pub const RANKS: usize = 8;
@@ -21,8 +22,12 @@ pub const COSTS: usize = 16;
 /// Weights in bf16, read only, shared by all who decode.
 pub struct Model {
     pub shape: Shape,
-    pub base: Vec<bf16>,
-    pub drafts: Vec<bf16>,
+    /// `[vocabulary][width]`.
+    pub embed: Vec<bf16>,
+    pub layers: Vec<Layer>,
+    /// The base model's own head.
+    pub unembed: Packed,
+    pub drafts: Vec<Draft>,
     /// For each Medusa head, how often its guess of each rank is the token that the base model then
     /// says: from held-out prompts on.
     pub accuracies: Vec<Vec<f64>>,
@@ -30,6 +35,30 @@ pub struct Model {
     pub costs: Vec<f64>,
     /// (cos, sin) for each position and pair of dimensions.
     pub turns: Vec<(f32, f32)>,
+}
+
+/// A layer's matrices.
+pub struct Layer {
+    pub qkv: Packed,
+    pub out: Packed,
+    pub up: Packed,
+    pub down: Packed,
+}
+
+/// A Medusa head's: W1 and W2.
+pub struct Draft {
+    pub mix: Packed,
+    pub unembed: Packed,
+}
+
+impl Model {
+    fn matrices(&self) -> impl Iterator<Item = &Packed> {
+        self.layers
+            .iter()
+            .flat_map(|layer| [&layer.qkv, &layer.out, &layer.up, &layer.down])
+            .chain([&self.unembed])
+            .chain(self.drafts.iter().flat_map(|draft| [&draft.mix, &draft.unembed]))
+    }
 }
 
 /// Why a checkpoint could not be read.
@@ -44,7 +73,7 @@ const SIZES: usize = 5;
 
 impl Model {
     /// Panics when there are not as many weights as the shape has.
-    pub fn new(shape: Shape, base: Vec<bf16>, drafts: Vec<bf16>, accuracies: Vec<Vec<f64>>, costs: Vec<f64>) -> Model {
+    pub fn new(shape: Shape, base: &[bf16], drafts: &[bf16], accuracies: Vec<Vec<f64>>, costs: Vec<f64>) -> Model {
         assert_eq!(base.len(), shape.base_weights(), "a weight for each parameter");
         assert_eq!(drafts.len(), shape.drafts_weights(), "a weight for each parameter");
         let turns = (0..Shape::CONTEXT)
@@ -53,8 +82,28 @@ impl Model {
             .collect();
         Model {
             shape,
-            base,
-            drafts,
+            embed: base[shape.embed()].to_vec(),
+            layers: (0..shape.layers)
+                .map(|layer| {
+                    let at = shape.layer(layer);
+                    Layer {
+                        qkv: Packed::new(&base[at.qkv], shape.width),
+                        out: Packed::new(&base[at.out], shape.width),
+                        up: Packed::new(&base[at.up], shape.width),
+                        down: Packed::new(&base[at.down], shape.inner),
+                    }
+                })
+                .collect(),
+            unembed: Packed::new(&base[shape.unembed()], shape.width),
+            drafts: (0..shape.drafts)
+                .map(|draft| {
+                    let at = shape.draft(draft);
+                    Draft {
+                        mix: Packed::new(&drafts[at.mix], shape.width),
+                        unembed: Packed::new(&drafts[at.unembed], shape.width),
+                    }
+                })
+                .collect(),
             accuracies,
             costs,
             turns,
@@ -104,11 +153,11 @@ impl Model {
         let (accuracies, costs) = figures.split_at(drafts * ranks);
         let (halves, _) = bytes[needed - 2 * weights..].as_chunks::<2>();
         let (base, heads) = halves.split_at(shape.base_weights());
-        let weights = |halves: &[[u8; 2]]| halves.iter().map(|half| bf16::from_le_bytes(*half)).collect();
+        let weights = |halves: &[[u8; 2]]| -> Vec<bf16> { halves.iter().map(|half| bf16::from_le_bytes(*half)).collect() };
         Ok(Model::new(
             shape,
-            weights(base),
-            weights(heads),
+            &weights(base),
+            &weights(heads),
             accuracies.chunks_exact(ranks.max(1)).map(<[f64]>::to_vec).collect(),
             costs.to_vec(),
         ))
@@ -130,7 +179,12 @@ impl Model {
         for figure in self.accuracies.iter().flatten().chain(&self.costs) {
             bytes.extend((*figure as f32).to_le_bytes());
         }
-        for weight in self.base.iter().chain(&self.drafts) {
+        for weight in self
+            .embed
+            .iter()
+            .copied()
+            .chain(self.matrices().flat_map(Packed::unpacked))
+        {
             bytes.extend(weight.to_le_bytes());
         }
         bytes
@@ -149,15 +203,9 @@ impl Model {
     /// Bytes of weights and tables.
     pub fn bytes(&self) -> u64 {
         let drafts = self.accuracies.iter().map(|ranks| 24 + 8 * ranks.len()).sum::<usize>();
-        (2 * (self.base.len() + self.drafts.len()) + 8 * self.turns.len() + 8 * self.costs.len() + drafts) as u64
+        let weights = 2 * self.embed.len() + self.matrices().map(Packed::bytes).sum::<usize>();
+        (weights + 8 * self.turns.len() + 8 * self.costs.len() + drafts) as u64
     }
-}
-
-/// Of masters in full width.
-pub fn rounded(masters: &[f32]) -> Vec<bf16> {
-    let mut weights = vec![bf16::default(); masters.len()];
-    bf16::narrow_all(masters, &mut weights);
-    weights
 }
 
 const _: () = assert!(VOCABULARY <= 256, "a token is a byte");

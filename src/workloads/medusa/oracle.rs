@@ -5,6 +5,7 @@
 
 use super::alphabet::VOCABULARY;
 use super::model::Model;
+use super::packed::Packed;
 use super::shape::{EPSILON, Shape};
 use crate::linear::bf16;
 
@@ -15,17 +16,16 @@ pub fn logits(model: &Model, text: &[u8], first: usize) -> Vec<f64> {
     let mut stream: Vec<f64> = text
         .iter()
         .flat_map(|token| {
-            let embed = &model.base[shape.embed()];
-            embed[usize::from(*token) * width..][..width].iter().map(|x| x.to_f64())
+            model.embed[usize::from(*token) * width..][..width].iter().map(|x| x.to_f64())
         })
         .collect();
     for layer in 0..shape.layers {
-        let at = shape.layer(layer);
+        let matrices = &model.layers[layer];
         let qkv: Vec<Vec<f64>> = stream
             .chunks_exact(width)
             .enumerate()
             .map(|(position, row)| {
-                let mut qkv = times(&model.base[at.qkv.clone()], &normal(row));
+                let mut qkv = times(&matrices.qkv, &normal(row));
                 for head in qkv[..2 * width].chunks_exact_mut(Shape::HEAD_WIDTH) {
                     turn(head, position);
                 }
@@ -36,17 +36,17 @@ pub fn logits(model: &Model, text: &[u8], first: usize) -> Vec<f64> {
             let mixed: Vec<f64> = (0..shape.heads())
                 .flat_map(|head| attention(&qkv[..=position], head * Shape::HEAD_WIDTH, width))
                 .collect();
-            plus(row, &times(&model.base[at.out.clone()], &mixed));
-            let mut up = times(&model.base[at.up.clone()], &normal(row));
+            plus(row, &times(&matrices.out, &mixed));
+            let mut up = times(&matrices.up, &normal(row));
             for up in &mut up {
                 *up = up.max(0.0).powi(2);
             }
-            plus(row, &times(&model.base[at.down.clone()], &up));
+            plus(row, &times(&matrices.down, &up));
         }
     }
     stream[first * width..]
         .chunks_exact(width)
-        .flat_map(|row| times(&model.base[shape.unembed()], &normal(row)))
+        .flat_map(|row| times(&model.unembed, &normal(row)))
         .collect()
 }
 
@@ -91,21 +91,16 @@ fn turn(head: &mut [f64], position: usize) {
     }
 }
 
-/// weights x, in four sums, which the compiler can overlap.
-fn times(weights: &[bf16], x: &[f64]) -> Vec<f64> {
-    let wide = |weight: &bf16| f64::from(f32::from_bits(u32::from(weight.to_bits()) << 16));
-    weights
-        .chunks_exact(x.len())
-        .map(|row| {
-            let mut sums = [0.0; 4];
-            for (row, x) in row.chunks(4).zip(x.chunks(4)) {
-                for (sum, (weight, x)) in sums.iter_mut().zip(row.iter().zip(x)) {
-                    *sum += wide(weight) * x;
-                }
-            }
-            sums.iter().sum()
-        })
-        .collect()
+/// weights x, of x rounded to bf16, as the model is defined.
+fn times(weights: &Packed, x: &[f64]) -> Vec<f64> {
+    let mut sums = vec![0.0; weights.outputs()];
+    for (pair, x) in x.chunks_exact(2).enumerate() {
+        let [low, high] = [x[0], x[1]].map(|x| bf16::from_f32(x as f32).to_f64());
+        for (sum, word) in sums.iter_mut().zip(weights.of_inputs(pair)) {
+            *sum += f64::from(f32::from_bits(word << 16)) * low + f64::from(f32::from_bits(word >> 16 << 16)) * high;
+        }
+    }
+    sums
 }
 
 fn plus(row: &mut [f64], block: &[f64]) {

@@ -11,6 +11,8 @@ pub enum Level {
     Avx2,
     /// AVX-512 F, BW, DQ and VL, with FMA.
     Avx512,
+    /// With products of bf16 pairs.
+    Avx512Bf16,
 }
 
 impl Level {
@@ -25,7 +27,11 @@ impl Level {
                 && is_x86_feature_detected!("avx512dq")
                 && is_x86_feature_detected!("avx512vl")
             {
-                return Level::Avx512;
+                return if is_x86_feature_detected!("avx512bf16") {
+                    Level::Avx512Bf16
+                } else {
+                    Level::Avx512
+                };
             }
             if fma {
                 return Level::Avx2;
@@ -37,7 +43,7 @@ impl Level {
     /// All that this machine has, from the plainest to the best.
     #[cfg(test)]
     pub fn all() -> impl Iterator<Item = Level> {
-        [Level::Portable, Level::Avx2, Level::Avx512]
+        [Level::Portable, Level::Avx2, Level::Avx512, Level::Avx512Bf16]
             .into_iter()
             .filter(|level| *level <= Level::best())
     }
@@ -68,7 +74,7 @@ macro_rules! leveled {
             match level {
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: a level is proof that the processor has its features.
-                $crate::medusa::simd::Level::Avx512 => unsafe { avx512($($argument),*) },
+                $crate::medusa::simd::Level::Avx512 | $crate::medusa::simd::Level::Avx512Bf16 => unsafe { avx512($($argument),*) },
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: as above.
                 $crate::medusa::simd::Level::Avx2 => unsafe { avx2($($argument),*) },
