@@ -1,7 +1,7 @@
 //! FlashAttention: exact attention whose scores are never stored.
 
-mod forward;
 mod backward;
+mod forward;
 mod heads;
 mod kernels;
 mod lanes;

@@ -1,1 +1,103 @@
 //! Medusa decoding: several tokens a step from one language model with extra heads.
+
+pub mod acceptance;
+pub mod alphabet;
+mod attention;
+mod decode;
+mod generate;
+mod model;
+mod network;
+mod oracle;
+mod packed;
+mod shape;
+mod simd;
+pub mod tree;
+
+pub use decode::Decoder;
+pub use generate::{Mode, Said, generate};
+pub use model::{COSTS, Model, RANKS};
+pub use packed::rounded;
+pub use network::{Backbone, Drafts, Windows};
+pub use shape::Shape;
+pub use tree::Tree;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Sequential;
+    use crate::linear::{Element, bf16};
+    use crate::mixed_precision::Network;
+    use crate::random::Random;
+    use simd::Level;
+
+    /// A model of random weights: small, and as hard to guess as can be.
+    pub fn random_model(seed: u64) -> Model {
+        let shape = Shape {
+            width: 64,
+            layers: 2,
+            inner: 80,
+            drafts: 3,
+        };
+        let base = Network::<f32>::initial(&Backbone { shape }, seed);
+        // Larger than for training: a peaked distribution.
+        let base: Vec<f32> = base.iter().map(|weight| 3.0 * weight).collect();
+        let base = rounded(&base);
+        let backbone: Vec<f32> = base.iter().map(|weight| weight.wide()).collect();
+        let network = Drafts {
+            shape,
+            backbone: &backbone,
+        };
+        let mut random = Random::new(seed, 5);
+        let drafts: Vec<f32> = Network::<f32>::initial(&network, seed)
+            .iter()
+            .map(|weight| weight + (random.below(1000) as f32 / 1000.0 - 0.5) * 0.1)
+            .collect();
+        let accuracies = vec![vec![0.5, 0.3, 0.1], vec![0.4, 0.3, 0.2], vec![0.3, 0.2]];
+        Model::new(shape, &base, &rounded(&drafts), accuracies, vec![1.0; COSTS])
+    }
+
+    fn random_text(random: &mut Random, length: usize) -> Vec<u8> {
+        (0..length).map(|_| random.below(64) as u8).collect()
+    }
+
+    #[test]
+    fn a_pass_gives_the_logits_of_the_definition() {
+        let model = random_model(1);
+        let text = random_text(&mut Random::new(1, 0), 90);
+        let expected = oracle::logits(&model, &text, 0);
+        for level in Level::all() {
+            let mut decoder = Decoder::at(level, &model, 100, 8);
+            let mut worst = 0.0_f64;
+            for piece in text.chunks(7) {
+                let start = decoder.length();
+                decoder.pass(piece, &Tree::chain(piece.len()));
+                for row in 0..piece.len() {
+                    for (ours, theirs) in decoder.logits(row).iter().zip(&expected[(start + row) * 64..]) {
+                        worst = worst.max((f64::from(*ours) - theirs).abs());
+                    }
+                }
+                decoder.keep(&(0..piece.len()).collect::<Vec<_>>());
+            }
+            assert!(worst < 1e-3, "{level:?}: {worst}");
+        }
+    }
+
+    #[test]
+    fn greedy_medusa_says_exactly_what_plain_decoding_says() {
+        for level in Level::all() {
+            for seed in 0..6 {
+                let model = random_model(seed);
+                let mut random = Random::new(seed, 1);
+                for nodes in [1, 2, 5, 12, 33, 64] {
+                    let tree = model.tree(nodes);
+                    let prompt_length = 1 + random.below(70) as usize;
+                    let prompt = random_text(&mut random, prompt_length);
+                    let mut decoder = Decoder::at(level, &model, 200, 64);
+                    let plain = generate(&mut decoder, &model, Mode::Plain, &tree, &prompt, 60);
+                    let greedy = generate(&mut decoder, &model, Mode::Greedy, &tree, &prompt, 60);
+                    assert_eq!(plain.tokens, greedy.tokens, "{level:?} seed {seed}, {nodes} nodes");
+                }
+            }
+        }
+    }
+}

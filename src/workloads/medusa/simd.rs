@@ -1,0 +1,87 @@
+//! Loops compiled for AVX-512, for AVX2 and for any processor.
+//!
+//! The first two fuse multiplications with additions, so their results differ in the last bits from
+//! the third's; on one machine it is always the same one.
+
+/// Which instructions the processor has. One that was got from here is proof of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    Portable,
+    /// AVX2 with FMA.
+    Avx2,
+    /// AVX-512 F, BW, DQ and VL, with FMA.
+    Avx512,
+    /// With products of bf16 pairs.
+    Avx512Bf16,
+}
+
+impl Level {
+    /// The best this machine has. The standard library remembers what it found.
+    pub fn best() -> Level {
+        #[cfg(target_arch = "x86_64")]
+        {
+            let fma = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+            if fma
+                && is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512vl")
+            {
+                return if is_x86_feature_detected!("avx512bf16") {
+                    Level::Avx512Bf16
+                } else {
+                    Level::Avx512
+                };
+            }
+            if fma {
+                return Level::Avx2;
+            }
+        }
+        Level::Portable
+    }
+
+    /// All that this machine has, from the plainest to the best.
+    #[cfg(test)]
+    pub fn all() -> impl Iterator<Item = Level> {
+        [Level::Portable, Level::Avx2, Level::Avx512, Level::Avx512Bf16]
+            .into_iter()
+            .filter(|level| *level <= Level::best())
+    }
+}
+
+/// A function whose body is compiled once for each level; `FUSED` says in it whether a product and
+/// a sum are rounded once.
+macro_rules! leveled {
+    ($(#[$doc:meta])* $vis:vis fn $name:ident<$fused:ident>($($argument:ident: $type:ty),* $(,)?) $body:block) => {
+        $(#[$doc])*
+        #[allow(clippy::too_many_arguments)]
+        $vis fn $name(level: $crate::medusa::simd::Level, $($argument: $type),*) {
+            #[inline(always)]
+            fn plain<const $fused: bool>($($argument: $type),*) $body
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+            fn avx512($($argument: $type),*) {
+                plain::<true>($($argument),*);
+            }
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma")]
+            fn avx2($($argument: $type),*) {
+                plain::<true>($($argument),*);
+            }
+
+            match level {
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: a level is proof that the processor has its features.
+                $crate::medusa::simd::Level::Avx512 | $crate::medusa::simd::Level::Avx512Bf16 => unsafe { avx512($($argument),*) },
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: as above.
+                $crate::medusa::simd::Level::Avx2 => unsafe { avx2($($argument),*) },
+                _ => plain::<false>($($argument),*),
+            }
+        }
+    };
+}
+
+pub(super) use leveled;
