@@ -12,6 +12,8 @@ mod blocks;
 mod convert;
 mod element;
 mod few;
+#[cfg(target_arch = "x86_64")]
+mod few_x86;
 mod level;
 mod portable;
 mod product;
