@@ -116,3 +116,17 @@ fn spread_pairs<const PAIRS: usize>(spreader: &Spreader<i16>, source: &[u8], int
 pub(super) fn combine_u8(rows: &[&[u8]], weights: &[i16], precision: u32, into: &mut [u8]) {
     combine_bytes_plain(rows, weights, precision, into);
 }
+
+super::tiles::convolve!(
+    "avx2,fma",
+    __m256,
+    8,
+    _mm256_loadu_ps,
+    _mm256_storeu_ps,
+    _mm256_setzero_ps,
+    _mm256_set1_ps,
+    _mm256_fmadd_ps,
+    1,
+    3,
+    8
+);

@@ -323,3 +323,17 @@ pub(super) fn settle() {
     // SAFETY: an instruction of SSE, which every x86-64 processor has; it only orders stores.
     unsafe { _mm_sfence() };
 }
+
+super::tiles::convolve!(
+    "avx512f",
+    __m512,
+    16,
+    _mm512_loadu_ps,
+    _mm512_storeu_ps,
+    _mm512_setzero_ps,
+    _mm512_set1_ps,
+    _mm512_fmadd_ps,
+    3,
+    6,
+    6
+);

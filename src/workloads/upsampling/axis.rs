@@ -55,7 +55,12 @@ pub(super) struct Ask {
     pub scale_factor: Option<f64>,
     pub align_corners: bool,
     pub antialias: bool,
+    /// Height and width of the output are [`SMALL`] together at most.
+    pub small: bool,
 }
+
+/// Up to this sum of height and width PyTorch takes its kernel for small outputs.
+pub(super) const SMALL: usize = 128;
 
 /// For each output coordinate its source coordinates and weights, `taps` apart.
 #[derive(Clone, Debug)]
@@ -123,6 +128,8 @@ pub(super) trait Arithmetic:
     fn ceil(self) -> Self;
     fn abs(self) -> Self;
     fn to_i64(self) -> i64;
+    /// self * factor + more, rounded once.
+    fn fused(self, factor: Self, more: Self) -> Self;
 }
 
 macro_rules! arithmetic {
@@ -142,6 +149,9 @@ macro_rules! arithmetic {
             }
             fn to_i64(self) -> i64 {
                 self as i64
+            }
+            fn fused(self, factor: $real, more: $real) -> $real {
+                self.mul_add(factor, more)
             }
         }
     };
@@ -174,7 +184,8 @@ fn point<R: Arithmetic>(scale: R, i: usize, align_corners: bool, cubic: bool) ->
         return scale * i;
     }
     let half = R::of(0.5);
-    let at = scale * (i + half) - half;
+    // Fused, because that is how compilers make PyTorch's `scale * (i + 0.5f) - 0.5f`.
+    let at = scale.fused(i + half, R::of(-0.5));
     if !cubic && at < R::of(0.0) { R::of(0.0) } else { at }
 }
 
@@ -226,7 +237,12 @@ fn support<R: Arithmetic>(mode: Mode, scale: R) -> R {
 /// The axis of an image of f32.
 pub(super) fn of_f32(ask: &Ask) -> Axis<f32> {
     if ask.antialias {
-        return antialiased(ask);
+        // PyTorch leaves an axis that keeps its size as it is when it goes axis by axis.
+        return if ask.input == ask.output {
+            kept(ask, 1.0)
+        } else {
+            antialiased(ask)
+        };
     }
     let scale = scale::<f32>(ask);
     let taps = ask.mode.taps();
@@ -273,6 +289,9 @@ pub(super) fn of_u8(ask: &Ask) -> Axis<i16> {
         axis.weight.resize(ask.output, 1);
         return axis;
     }
+    if ask.input == ask.output {
+        return kept(ask, 1);
+    }
     let real = if ask.antialias { antialiased::<f64>(ask) } else { folded(ask) };
     let greatest = real.weight.iter().copied().fold(0.0, f64::max);
     let mut precision = 0;
@@ -304,12 +323,28 @@ fn empty<W>(ask: &Ask, taps: usize) -> Axis<W> {
     }
 }
 
-/// The one pixel an output takes. In f32 for both kinds of images, as PyTorch has it.
+/// Each output is the input at its place.
+fn kept<W>(ask: &Ask, one: W) -> Axis<W>
+where
+    W: Clone,
+{
+    let mut axis = empty(ask, 1);
+    axis.index.extend(0..ask.output as u32);
+    axis.weight.resize(ask.output, one);
+    axis
+}
+
+/// The one pixel an output takes. In f32 for both kinds of images, as PyTorch has it. PyTorch has two
+/// kernels, chosen by the output's size, and where a point lies between two pixels they round
+/// differently; that of small outputs also knows sizes that stay or double, whatever the scale factor.
 fn nearest(ask: &Ask, i: usize) -> u32 {
     let scale = scale::<f32>(ask);
-    let at = match ask.mode {
-        Mode::Nearest => point(scale, i, true, false).floor(),
-        _ => (f64::from(point(scale, i, false, false)) + 0.5) as f32,
+    let at = match (ask.mode, ask.small) {
+        (Mode::Nearest, true) if ask.output == ask.input => i as f32,
+        (Mode::Nearest, true) if ask.output == 2 * ask.input => (i / 2) as f32,
+        (Mode::Nearest, _) => i as f32 * scale,
+        (_, true) => ((i as f64 + 0.5) * f64::from(scale)) as f32,
+        (_, false) => point(scale, i, false, false) + 0.5,
     };
     (at.floor() as i64).min(ask.input as i64 - 1) as u32
 }

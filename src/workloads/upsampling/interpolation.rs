@@ -121,6 +121,7 @@ fn asks(source: (usize, usize), resize: &Resize) -> Result<[Ask; 2], BadInput> {
         scale_factor: factors[axis],
         align_corners: resize.align_corners,
         antialias: resize.antialias,
+        small: sizes[0] + sizes[1] <= axis::SMALL,
     };
     Ok([ask(0, source.0), ask(1, source.1)])
 }

@@ -4,12 +4,15 @@ mod axis;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod case;
 mod images;
 mod interpolation;
 mod level;
 mod rows;
 mod shuffle;
 mod split;
+mod tiles;
+mod transposed;
 mod unpool;
 
 pub use axis::Mode;
@@ -18,4 +21,8 @@ pub use interpolation::{Interpolation, LARGEST_SIDE, Resize, Target, resized};
 pub use level::Level;
 pub use rows::Pixel;
 pub use shuffle::{pixel_shuffle_into, pixel_shuffled, pixel_unshuffle_into, pixel_unshuffled};
+pub use transposed::{KernelShape, TransposedConvolution, Transposition, transposed};
 pub use unpool::{Pooling, StrayIndex, max_unpool_into, max_unpool_into_zeros, unpooled};
+
+pub struct Upsampling;
+impl Upsampling { pub fn try_case(input: &serde_json::Value, join: &dyn crate::Join) -> Result<serde_json::Value, crate::BadInput> { case::solve(input, join) } }
