@@ -1,7 +1,9 @@
 //! Computational geometry in the plane: textbook comparisons and exact predicates, side by side.
 
+mod exact;
 mod point;
 mod predicate;
+mod segment;
 
 pub use point::Point;
-pub use predicate::{Comparison, Side};
+pub use predicate::{Comparison, Coordinate, GREATEST_COORDINATE, LEAST_COORDINATE, Side};
