@@ -7,3 +7,8 @@ mod segment;
 
 pub use point::Point;
 pub use predicate::{Comparison, Coordinate, GREATEST_COORDINATE, LEAST_COORDINATE, Side};
+pub use segment::{
+    LineMeeting, Meeting, foot, line_distance, line_intersection, segment_distance, segment_intersection,
+};
+
+use predicate::distance;
