@@ -3,7 +3,7 @@
 //! Every exact answer is the sign of a polynomial in differences of coordinates. A difference of two
 //! f64 or of two i64 is exactly a sum of two f64 ([`Coordinate::minus`]), so one code serves both:
 //! evaluate in f64; if the value is farther from 0 than its error bound (Shewchuk 1997), that is
-//! the sign; else evaluate without any loss ([`exact`](super::exact)). Exact means: for the coordinates as they
+//! the sign; else evaluate without any loss ([`expansion`](super::expansion)). Exact means: for the coordinates as they
 //! are given; the nearest f64 to 0.1 is not 0.1. Products must neither overflow nor vanish, so
 //! coordinates other than 0 must lie from 2^-142 to 2^201 in magnitude, Shewchuk's own condition.
 
@@ -11,7 +11,7 @@ use std::cmp::Ordering;
 use std::fmt::Debug;
 
 use super::Point;
-use super::exact::{Double, Expansion, two_product, two_sum};
+use super::expansion::{Double, Expansion, two_product, two_sum};
 
 /// The least magnitude but 0 of a coordinate for which predicates are exact: 2^-142.
 pub const LEAST_COORDINATE: f64 = 1.793_662_034_335_766e-43;
@@ -74,6 +74,9 @@ pub trait Coordinate: Copy + PartialOrd + Debug + Default + Send + Sync + 'stati
     /// -0.0 made 0.0: equal numbers, made alike to the bit.
     fn plain(self) -> Self;
 
+    /// About `self` + `offset`, which the caller keeps within the range.
+    fn moved(self, offset: f64) -> Self;
+
     /// Where `c` lies, seen along the line from `a` to `b`: exact.
     fn side(a: Point<Self>, b: Point<Self>, c: Point<Self>) -> Side {
         Side::of(cross_sign(c, a, c, b))
@@ -99,6 +102,10 @@ impl Coordinate for f64 {
 
     fn plain(self) -> f64 {
         self + 0.0
+    }
+
+    fn moved(self, offset: f64) -> f64 {
+        self + offset
     }
 
     #[inline]
@@ -146,6 +153,11 @@ impl Coordinate for i64 {
 
     fn plain(self) -> i64 {
         self
+    }
+
+    fn moved(self, offset: f64) -> i64 {
+        // As i128: an offset may be up to 2^64.
+        (i128::from(self) + offset as i128).clamp(i64::MIN.into(), i64::MAX.into()) as i64
     }
 
     fn side(a: Point<i64>, b: Point<i64>, c: Point<i64>) -> Side {

@@ -6,7 +6,7 @@
 
 use std::cmp::Ordering;
 
-use super::exact::Double;
+use super::expansion::Double;
 use super::predicate::{
     Comparison, Coordinate, Side, double_vector, dot_sign, exact_cross, exact_vector, rounded_vector,
 };
