@@ -1,5 +1,6 @@
 //! Computational geometry in the plane: textbook comparisons and exact predicates, side by side.
 
+mod closest_pair;
 mod expansion;
 mod hull;
 mod point;
@@ -7,6 +8,7 @@ mod polygon;
 mod predicate;
 mod segment;
 
+pub use closest_pair::{Pair, closest_pair};
 pub use hull::convex_hull;
 pub use point::Point;
 pub use polygon::{
