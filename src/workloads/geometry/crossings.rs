@@ -18,13 +18,13 @@
 //! end of a third: a determinant of degree 3, exact by expansions where plain arithmetic cannot tell.
 //! Unlike Bentley and Ottmann's sweep it never sorts crossing points.
 //!
-//! Both run in pieces on several threads: buckets, or strips. Coordinates as in `exact.rs`.
+//! Both run in pieces on several threads: buckets, or strips. Exact for the coordinates that `predicate.rs` allows.
 
 use std::cmp::Ordering;
 use std::ops::Range;
 
-use super::Point;
-use super::exact::{Expansion, side};
+use super::expansion::{Expansion, two_sum};
+use super::{Coordinate, Point, Side};
 use crate::Join;
 
 /// More pairs were found than asked for.
@@ -98,8 +98,8 @@ impl Segment {
     #[inline]
     fn meets(&self, other: &Segment) -> bool {
         let parts = |s: &Segment, t: &Segment| {
-            let first = side(s.a, s.b, t.a);
-            first == Ordering::Equal || first != side(s.a, s.b, t.b)
+            let first = f64::side(s.a, s.b, t.a);
+            first == Side::On || first != f64::side(s.a, s.b, t.b)
         };
         // Each line parts (or touches) the other's ends; on one common line the boxes have told.
         parts(self, other) && parts(other, self)
@@ -366,7 +366,7 @@ impl Plane {
         if apart.abs() > s.slack + 4.0 * f64::EPSILON * p.y.abs() {
             return apart.total_cmp(&0.0);
         }
-        side(s.a, s.b, p).reverse()
+        below(s, p)
     }
 
     /// Where `s` lies to `t` at an x that both reach; `Less` is below.
@@ -378,9 +378,9 @@ impl Plane {
             return apart.total_cmp(&0.0);
         }
         if q.to == x {
-            side(p.a, p.b, q.b).reverse()
+            below(p, q.b)
         } else if p.to == x {
-            side(q.a, q.b, p.b)
+            below(q, p.b).reverse()
         } else {
             heights(p, q, at)
         }
@@ -398,20 +398,29 @@ impl Plane {
 
     fn on_one_line(&self, s: u32, t: u32) -> bool {
         let (s, t) = (self.slant(s), self.slant(t));
-        side(s.a, s.b, t.a) == Ordering::Equal && side(s.a, s.b, t.b) == Ordering::Equal
+        [t.a, t.b].iter().all(|end| f64::side(s.a, s.b, *end) == Side::On)
+    }
+}
+
+/// Where a segment lies to a point that is neither left nor right of it; `Less` is below. Exact.
+fn below(s: &Slant, p: Point) -> Ordering {
+    match f64::side(s.a, s.b, p) {
+        Side::Left => Ordering::Less,
+        Side::On => Ordering::Equal,
+        Side::Right => Ordering::Greater,
     }
 }
 
 /// Compares the heights of two segments at `x` exactly.
 fn heights(p: &Slant, q: &Slant, x: f64) -> Ordering {
-    let width = |s: &Slant| Expansion::difference(s.b.x, s.a.x);
+    let difference = |a: f64, b: f64| Expansion::from(two_sum(a, -b));
+    let width = |s: &Slant| difference(s.b.x, s.a.x);
     // The height times the width.
     let height = |s: &Slant| {
-        let rise = Expansion::difference(s.b.y, s.a.y);
-        let base = Expansion::of(s.a.y).times(&width(s));
-        rise.times(&Expansion::difference(x, s.a.x)).plus(&base)
+        let base = &width(s) * &Expansion::from((s.a.y, 0.0));
+        &base + &(&difference(s.b.y, s.a.y) * &difference(x, s.a.x))
     };
-    height(p).times(&width(q)).minus(&height(q).times(&width(p))).sign()
+    (&(&height(p) * &width(q)) - &(&height(q) * &width(p))).sign()
 }
 
 fn by_staircases(segments: &[Segment], limit: usize, pieces: usize, join: &dyn Join) -> Result<Vec<Pair>, Stop> {

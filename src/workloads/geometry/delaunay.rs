@@ -11,7 +11,7 @@
 //! Exact as long as nothing over- or underflows: coordinates 0 or of a magnitude between 1e-60 and 1e60, and
 //! differences too.
 
-use super::Point;
+use super::{Coordinate, Point, Side};
 use crate::Join;
 
 /// The triangles over `points` as their numbers: counter-clockwise, each from its least number on, sorted.
@@ -65,7 +65,7 @@ impl Sites {
     /// Whether the three go counter-clockwise.
     #[inline]
     fn left_turn(&self, a: u32, b: u32, c: u32) -> bool {
-        robust::orient2d(self.coord(a), self.coord(b), self.coord(c)) > 0.0
+        f64::side(self.at[a as usize], self.at[b as usize], self.at[c as usize]) == Side::Left
     }
 
     /// Whether `d` is strictly inside the circle through `a`, `b` and `c`, which go counter-clockwise.

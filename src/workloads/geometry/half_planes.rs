@@ -4,7 +4,7 @@
 //! still bound the region (the common method; de Berg and others, Computational Geometry, 2008,
 //! chapter 4, has the task): O(n log n). Two things keep it right where rounding would spoil it.
 //!
-//! Every decision is the exact sign of a determinant of the coefficients as they are (`exact.rs`);
+//! Every decision is the exact sign of a determinant of the coefficients as they are (`determinant.rs`);
 //! rounded numbers appear only in the vertices that are handed out, each coordinate within some 6
 //! units in the last place.
 //!
@@ -19,7 +19,7 @@
 use std::cmp::Ordering;
 
 use super::Point;
-use super::exact::{det2, det2_sign, det3_sign};
+use super::determinant::{det2, det2_sign, det3_sign};
 use crate::random::Random;
 
 /// The region where all inequalities hold.
