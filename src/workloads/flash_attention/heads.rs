@@ -121,7 +121,10 @@ impl<'a, T> HeadsMut<'a, T> {
         let mut extent = self.head_dim;
         for (count, stride) in dims {
             if count > 1 {
-                assert!(stride >= extent, "{what}: rows overlap; give strides that keep them apart");
+                assert!(
+                    stride >= extent,
+                    "{what}: rows overlap; give strides that keep them apart"
+                );
                 extent += (count - 1) * stride;
             }
         }
@@ -146,7 +149,10 @@ fn check_extent(what: &str, dims: &[(usize, usize); 3], head_dim: usize, held: u
             sum.checked_add((count - 1).checked_mul(*stride)?)
         })
         .unwrap_or(usize::MAX);
-    assert!(needed <= held, "{what} holds {held} values; its shape and strides need {needed}");
+    assert!(
+        needed <= held,
+        "{what} holds {held} values; its shape and strides need {needed}"
+    );
 }
 
 /// Rows to write to from several threads, each row from one: bounds and overlap have been checked.
@@ -166,14 +172,26 @@ unsafe impl<T: Send> Sync for Places<'_, T> {}
 unsafe impl<T: Send> Send for Places<'_, T> {}
 
 impl<T> Places<'_, T> {
+    /// Where a row starts.
+    ///
     /// # Safety
-    /// The indices are in range, and nobody else holds this row meanwhile.
-    #[expect(clippy::mut_from_ref, reason = "rows are disjoint; the caller keeps to one holder a row")]
-    pub(super) unsafe fn row(&self, batch: usize, head: usize, at: usize) -> &mut [T] {
+    /// The indices are in range.
+    pub(super) unsafe fn at(&self, batch: usize, head: usize, at: usize) -> *mut T {
         let offset = batch * self.batch_stride + head * self.head_stride + at * self.row_stride;
         // SAFETY: the constructor checked that every row lies in the data.
-        let first = unsafe { self.start.add(offset) };
-        // SAFETY: as above, and the caller holds the row alone.
+        unsafe { self.start.add(offset) }
+    }
+
+    /// # Safety
+    /// The indices are in range, and nobody else holds this row meanwhile.
+    #[expect(
+        clippy::mut_from_ref,
+        reason = "rows are disjoint; the caller keeps to one holder a row"
+    )]
+    pub(super) unsafe fn row(&self, batch: usize, head: usize, at: usize) -> &mut [T] {
+        // SAFETY: the caller's promise.
+        let first = unsafe { self.at(batch, head, at) };
+        // SAFETY: the row lies in the data, and the caller holds the row alone.
         unsafe { std::slice::from_raw_parts_mut(first, self.head_dim) }
     }
 }
@@ -233,7 +251,10 @@ impl Mask<'_> {
                 from = (i + 1).saturating_sub(width);
                 to = i + 1;
             }
-            Mask::Tree { prefix: before, ancestors } => {
+            Mask::Tree {
+                prefix: before,
+                ancestors,
+            } => {
                 let valid = kv_len.min(keys).saturating_sub(before);
                 prefix = before;
                 bits = ancestors[i] & 1_u64.checked_shl(valid as u32).map_or(u64::MAX, |bit| bit - 1);

@@ -1,12 +1,14 @@
 //! FlashAttention: exact attention whose scores are never stored.
 
-mod forward;
 mod backward;
+mod forward;
 mod heads;
 mod kernels;
 mod lanes;
 mod plain;
 mod problem;
+#[cfg(test)]
+mod samples;
 
 pub use backward::backward;
 pub use forward::{decode, forward};
