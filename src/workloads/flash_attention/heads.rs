@@ -172,6 +172,16 @@ unsafe impl<T: Send> Sync for Places<'_, T> {}
 unsafe impl<T: Send> Send for Places<'_, T> {}
 
 impl<T> Places<'_, T> {
+    /// Where a row starts.
+    ///
+    /// # Safety
+    /// The indices are in range.
+    pub(super) unsafe fn at(&self, batch: usize, head: usize, at: usize) -> *mut T {
+        let offset = batch * self.batch_stride + head * self.head_stride + at * self.row_stride;
+        // SAFETY: the constructor checked that every row lies in the data.
+        unsafe { self.start.add(offset) }
+    }
+
     /// # Safety
     /// The indices are in range, and nobody else holds this row meanwhile.
     #[expect(
@@ -179,10 +189,9 @@ impl<T> Places<'_, T> {
         reason = "rows are disjoint; the caller keeps to one holder a row"
     )]
     pub(super) unsafe fn row(&self, batch: usize, head: usize, at: usize) -> &mut [T] {
-        let offset = batch * self.batch_stride + head * self.head_stride + at * self.row_stride;
-        // SAFETY: the constructor checked that every row lies in the data.
-        let first = unsafe { self.start.add(offset) };
-        // SAFETY: as above, and the caller holds the row alone.
+        // SAFETY: the caller's promise.
+        let first = unsafe { self.at(batch, head, at) };
+        // SAFETY: the row lies in the data, and the caller holds the row alone.
         unsafe { std::slice::from_raw_parts_mut(first, self.head_dim) }
     }
 }

@@ -85,7 +85,9 @@ pub(super) struct Kernels<R> {
 impl<R: Real> Kernels<R> {
     /// The best that this processor has.
     pub fn best() -> &'static Kernels<R> {
-        levels().first().unwrap_or_else(|| unreachable!("the plain kernels are always there"))
+        levels()
+            .first()
+            .unwrap_or_else(|| unreachable!("the plain kernels are always there"))
     }
 
     pub fn pad(&self, columns: usize) -> usize {
@@ -120,7 +122,10 @@ pub(super) fn levels<R: Real>() -> Vec<&'static Kernels<R>> {
 /// # Safety
 /// As for [`Product`], for this part of it.
 #[inline(always)]
-#[expect(clippy::multiple_unsafe_ops_per_block, reason = "one loop over addresses that the caller vouches for")]
+#[expect(
+    clippy::multiple_unsafe_ops_per_block,
+    reason = "one loop over addresses that the caller vouches for"
+)]
 unsafe fn tile<V: Lanes, const ROWS: usize, const COLUMNS: usize>(
     product: &Product<V::Number>,
     row: usize,
@@ -150,9 +155,10 @@ unsafe fn tile<V: Lanes, const ROWS: usize, const COLUMNS: usize>(
                 let value = match product.after {
                     After::Write(factor) => sum.times(V::splat(factor)),
                     After::Add => V::load(c).plus(*sum),
-                    After::Merge { old, new } => {
-                        sum.mul_add(V::splat(*new.add(row + r)), V::load(c).times(V::splat(*old.add(row + r))))
-                    }
+                    After::Merge { old, new } => sum.mul_add(
+                        V::splat(*new.add(row + r)),
+                        V::load(c).times(V::splat(*old.add(row + r))),
+                    ),
                 };
                 value.store(c);
             }
@@ -162,7 +168,10 @@ unsafe fn tile<V: Lanes, const ROWS: usize, const COLUMNS: usize>(
 
 /// All row tiles of one panel.
 #[inline(always)]
-#[expect(clippy::multiple_unsafe_ops_per_block, reason = "the same call for each number of rows")]
+#[expect(
+    clippy::multiple_unsafe_ops_per_block,
+    reason = "the same call for each number of rows"
+)]
 unsafe fn panel<V: Lanes, const COLUMNS: usize>(product: &Product<V::Number>, b: *const V::Number, c: *mut V::Number) {
     let mut row = 0;
     while row < product.rows {
@@ -211,7 +220,10 @@ unsafe fn product<V: Lanes>(product: &Product<V::Number>) {
 /// # Safety
 /// `scores` lies in an array; `most` and `sum` hold a number for each row.
 #[inline(always)]
-#[expect(clippy::multiple_unsafe_ops_per_block, reason = "one loop over addresses that the caller vouches for")]
+#[expect(
+    clippy::multiple_unsafe_ops_per_block,
+    reason = "one loop over addresses that the caller vouches for"
+)]
 unsafe fn softmax<V: Lanes>(scores: Scores<V::Number>, most: *mut V::Number, sum: *mut V::Number) {
     let lowest = V::Number::of(f64::NEG_INFINITY);
     // SAFETY: the caller's contract.
@@ -249,7 +261,10 @@ unsafe fn softmax<V: Lanes>(scores: Scores<V::Number>, most: *mut V::Number, sum
 /// # Safety
 /// All four arrays hold `rows` numbers, padded to the lanes.
 #[inline(always)]
-#[expect(clippy::multiple_unsafe_ops_per_block, reason = "one loop over addresses that the caller vouches for")]
+#[expect(
+    clippy::multiple_unsafe_ops_per_block,
+    reason = "one loop over addresses that the caller vouches for"
+)]
 unsafe fn take_in<V: Lanes>(
     rows: usize,
     tile_most: *mut V::Number,
@@ -289,7 +304,10 @@ unsafe fn take_in<V: Lanes>(
 /// `scores` and the gradients lie in arrays of one shape; `logarithm` and `delta` hold a number for
 /// each row.
 #[inline(always)]
-#[expect(clippy::multiple_unsafe_ops_per_block, reason = "one loop over addresses that the caller vouches for")]
+#[expect(
+    clippy::multiple_unsafe_ops_per_block,
+    reason = "one loop over addresses that the caller vouches for"
+)]
 unsafe fn gradient<V: Lanes>(
     scores: Scores<V::Number>,
     d_weights: *mut V::Number,
@@ -319,7 +337,10 @@ unsafe fn gradient<V: Lanes>(
 /// # Safety
 /// There are `count` numbers at `from`.
 #[inline(always)]
-#[expect(clippy::multiple_unsafe_ops_per_block, reason = "one loop over addresses that the caller vouches for")]
+#[expect(
+    clippy::multiple_unsafe_ops_per_block,
+    reason = "one loop over addresses that the caller vouches for"
+)]
 unsafe fn finite<V: Lanes>(from: *const V::Number, count: usize) -> bool {
     let zero = V::Number::of(0.0);
     // SAFETY: the caller's contract.
@@ -346,14 +367,11 @@ unsafe fn finite<V: Lanes>(from: *const V::Number, count: usize) -> bool {
 /// # Safety
 /// There are `rows` rows of `length` numbers at `from`; `into` has room for whole panels.
 #[inline(always)]
-#[expect(clippy::multiple_unsafe_ops_per_block, reason = "one loop over addresses that the caller vouches for")]
-unsafe fn transpose<V: Lanes>(
-    from: *const V::Number,
-    stride: usize,
-    rows: usize,
-    length: usize,
-    into: *mut V::Number,
-) {
+#[expect(
+    clippy::multiple_unsafe_ops_per_block,
+    reason = "one loop over addresses that the caller vouches for"
+)]
+unsafe fn transpose<V: Lanes>(from: *const V::Number, stride: usize, rows: usize, length: usize, into: *mut V::Number) {
     let width = V::COUNT * V::TILE_COLUMNS;
     let square = V::COUNT;
     for panel in 0..rows.div_ceil(width) {

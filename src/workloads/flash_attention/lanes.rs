@@ -39,7 +39,10 @@ pub(super) trait Lanes: Copy {
 
     /// A square of `COUNT` rows and columns, `stride` apart, to its mirror image.
     #[inline(always)]
-    #[expect(clippy::multiple_unsafe_ops_per_block, reason = "one loop over addresses that the caller vouches for")]
+    #[expect(
+        clippy::multiple_unsafe_ops_per_block,
+        reason = "one loop over addresses that the caller vouches for"
+    )]
     unsafe fn transpose(from: *const Self::Number, stride: usize, into: *mut Self::Number, into_stride: usize) {
         for k in 0..Self::COUNT {
             for row in 0..Self::COUNT {
@@ -169,7 +172,11 @@ macro_rules! folds {
             let mut half = $count / 2;
             while half > 0 {
                 for at in 0..half {
-                    all[at] = if all[at] > all[at + half] { all[at] } else { all[at + half] };
+                    all[at] = if all[at] > all[at + half] {
+                        all[at]
+                    } else {
+                        all[at + half]
+                    };
                 }
                 half /= 2;
             }
@@ -386,7 +393,11 @@ macro_rules! plain {
             #[inline(always)]
             unsafe fn most(self, other: Self) -> Self {
                 Self(std::array::from_fn(|at| {
-                    if self.0[at] > other.0[at] { self.0[at] } else { other.0[at] }
+                    if self.0[at] > other.0[at] {
+                        self.0[at]
+                    } else {
+                        other.0[at]
+                    }
                 }))
             }
 

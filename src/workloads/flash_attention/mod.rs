@@ -7,6 +7,8 @@ mod kernels;
 mod lanes;
 mod plain;
 mod problem;
+#[cfg(test)]
+mod samples;
 
 pub use backward::backward;
 pub use forward::{decode, forward};

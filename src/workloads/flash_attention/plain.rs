@@ -13,7 +13,9 @@ pub(super) fn sees(mask: Mask<'_>, i: usize, j: usize, queries: usize, keys: usi
             Mask::TopLeft => column <= row,
             Mask::BottomRight => column <= row + keys as i64 - queries as i64,
             Mask::Window(width) => row - (width.min(1 << 40) as i64) < column && column <= row,
-            Mask::Tree { prefix, ancestors } => j < prefix || j - prefix < 64 && (ancestors[i] >> (j - prefix)) & 1 == 1,
+            Mask::Tree { prefix, ancestors } => {
+                j < prefix || j - prefix < 64 && (ancestors[i] >> (j - prefix)) & 1 == 1
+            }
         }
 }
 
@@ -89,7 +91,8 @@ impl<T: Element> Operands<'_, T> {
         }
     }
 
-    /// Gradients of q, k and v, dense, from that of the output; and the sums of their |terms|.
+    /// Gradients of q, k and v, dense, from that of the output; and sizes that errors are
+    /// measured by: the sums of their |terms| before anything cancels, times 1 + |score|.
     pub fn gradients(&self, d_output: Heads<'_, T>) -> [(Vec<f64>, Vec<f64>); 3] {
         let (dim, value_dim) = (self.q.head_dim, self.v.head_dim);
         let empty = |heads: usize, length: usize, dim: usize| {
@@ -99,35 +102,40 @@ impl<T: Element> Operands<'_, T> {
         let mut d_q = empty(self.q.heads, self.q.length, dim);
         let mut d_k = empty(self.k.heads, self.k.length, dim);
         let mut d_v = empty(self.v.heads, self.v.length, value_dim);
-        let add = |into: &mut (Vec<f64>, Vec<f64>), at: usize, term: f64| {
+        let add = |into: &mut (Vec<f64>, Vec<f64>), at: usize, term: f64, size: f64| {
             into.0[at] += term;
-            into.1[at] += term.abs();
+            into.1[at] += size;
         };
         for b in 0..self.q.batch {
             for h in 0..self.q.heads {
                 for i in 0..self.q.length {
-                    let (weights, _, _) = self.weights(b, h, i);
+                    let (weights, _, bound) = self.weights(b, h, i);
                     let query = wide(self.q.row(b, h, i));
                     let d_row = wide(d_output.row(b, h, i));
-                    let d_weights: Vec<f64> = weights
+                    let d_weights: Vec<(f64, f64)> = weights
                         .iter()
                         .map(|(j, _)| {
                             let value = wide(self.v.row(b, self.kv_head(h), *j));
-                            d_row.iter().zip(&value).map(|(d, v)| d * v).sum()
+                            let terms = || d_row.iter().zip(&value).map(|(d, v)| d * v);
+                            (terms().sum(), terms().map(f64::abs).sum())
                         })
                         .collect();
-                    let mean: f64 = weights.iter().zip(&d_weights).map(|((_, w), d)| w * d).sum();
+                    let pairs = || weights.iter().zip(&d_weights);
+                    let mean: f64 = pairs().map(|((_, w), (d, _))| w * d).sum();
+                    let mean_size: f64 = pairs().map(|((_, w), (_, size))| w * size).sum();
                     let q_at = ((b * self.q.heads + h) * self.q.length + i) * dim;
-                    for ((j, weight), d_weight) in weights.iter().zip(&d_weights) {
+                    for ((j, weight), (d_weight, size)) in pairs() {
                         let kv = (b * self.k.heads + self.kv_head(h)) * self.k.length + j;
                         let d_score = weight * (d_weight - mean) * self.scale;
+                        let size = weight * (size + mean_size) * self.scale.abs() * (1.0 + bound);
                         let key = wide(self.k.row(b, self.kv_head(h), *j));
                         for d in 0..dim {
-                            add(&mut d_q, q_at + d, d_score * key[d]);
-                            add(&mut d_k, kv * dim + d, d_score * query[d]);
+                            add(&mut d_q, q_at + d, d_score * key[d], size * key[d].abs());
+                            add(&mut d_k, kv * dim + d, d_score * query[d], size * query[d].abs());
                         }
                         for d in 0..value_dim {
-                            add(&mut d_v, kv * value_dim + d, weight * d_row[d]);
+                            let size = weight * d_row[d].abs() * (1.0 + bound);
+                            add(&mut d_v, kv * value_dim + d, weight * d_row[d], size);
                         }
                     }
                 }

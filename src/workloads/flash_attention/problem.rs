@@ -40,10 +40,15 @@ impl<'a, T: Element> Problem<'a, T> {
         scale: Option<f64>,
         kv_lens: Option<&'a [usize]>,
     ) -> Problem<'a, T> {
+        assert!(q.head_dim > 0 && v.head_dim > 0, "head_dim is 0");
         q.check("q");
         k.check("k");
         v.check("v");
-        assert_eq!((q.batch, q.head_dim), (k.batch, k.head_dim), "q and k differ in batch or head_dim");
+        assert_eq!(
+            (q.batch, q.head_dim),
+            (k.batch, k.head_dim),
+            "q and k differ in batch or head_dim"
+        );
         assert_eq!(
             (k.batch, k.heads, k.length),
             (v.batch, v.heads, v.length),
@@ -86,7 +91,8 @@ impl<'a, T: Element> Problem<'a, T> {
 
     pub fn visible(&self, batch: usize, row: usize) -> Visible {
         let kv_len = self.kv_lens.map_or(self.k.length, |lens| lens[batch]);
-        self.mask.visible(row % self.q.length, self.q.length, self.k.length, kv_len)
+        self.mask
+            .visible(row % self.q.length, self.q.length, self.k.length, kv_len)
     }
 
     /// Where drafts of a tree begin to be told apart: the start of the tile that the prefix ends in.
@@ -171,12 +177,6 @@ pub(super) fn widen<T: Element>(from: &[T], into: &mut [T::Sum]) {
         Some(sums) => into.copy_from_slice(sums),
         None => T::widen_all(from, into),
     }
-}
-
-/// Where a tile's rows lie, and what in them is no finite number.
-pub(super) struct Rows<R> {
-    pub first: *const R,
-    pub stride: usize,
 }
 
 /// A value of a tile that is not finite. It is kept apart, and a 0 in its place: a 0 weight of a key
