@@ -25,6 +25,7 @@ mod random;
 mod stopwatch;
 pub mod upsampling;
 
+pub use allreduce::Allreduce;
 pub use combination_sum::{CombinationSum, combinations, count_combinations, search_count};
 pub use join::{Join, Sequential, for_each_piece};
 pub use lowest_common_ancestor::{
@@ -117,7 +118,13 @@ pub struct Fact {
 }
 
 /// All workloads, in the order the catalogue lists them.
-pub static CATALOGUE: &[&dyn Workload] = &[&LowestCommonAncestor, &MergeSortedArray, &MaximumGap, &CombinationSum];
+pub static CATALOGUE: &[&dyn Workload] = &[
+    &LowestCommonAncestor,
+    &MergeSortedArray,
+    &MaximumGap,
+    &CombinationSum,
+    &Allreduce,
+];
 
 /// The workload of this name.
 pub fn find(name: &str) -> Option<&'static dyn Workload> {

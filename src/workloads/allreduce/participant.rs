@@ -639,7 +639,7 @@ impl<S: Stream> Participant<S> {
     }
 
     fn hear(&mut self, rank: usize) {
-        let call = self.call;
+        let (call, ranks) = (self.call, self.links.len());
         let Some(link) = &mut self.links[rank] else { return };
         let notes = &mut self.notes[rank];
         let mut bytes = [0; 16 * NOTE_BYTES];
@@ -657,6 +657,11 @@ impl<S: Stream> Participant<S> {
             match Note::decode(note) {
                 // Of an exchange that is over for us.
                 Some((then, Note::Waiting(..))) if then < call => {}
+                Some((_, Note::Waiting(other, _) | Note::Stalled(other, ..) | Note::Died(other, _) | Note::Disagrees(other)))
+                    if other >= ranks =>
+                {
+                    notes.closed = Some(format!("spoke of a rank {other}, which there is not"));
+                }
                 Some((_, Note::Waiting(awaited, step))) => {
                     notes.waiting = Some((awaited, step, Stopwatch::start()));
                 }
@@ -1076,7 +1081,6 @@ mod tests {
             for (rank, failure) in failures.iter().enumerate() {
                 match failure {
                     Some(Failure::Died { rank: 2, .. }) => assert_ne!(rank, 2),
-                    // It may have all it needs of the one that went.
                     other => assert_eq!((rank, other), (2, &None), "{algorithm:?} {other:?}"),
                 }
             }
