@@ -34,6 +34,7 @@ mod participant;
 mod participants;
 mod plan;
 mod rows;
+mod trial;
 mod value;
 
 pub use cost::{Costs, cost};
@@ -42,6 +43,7 @@ pub use fused::{all_gather, all_reduce, reduce_scatter};
 pub use participant::{Link, Participant, Sent, Stream};
 pub use participants::{Course, Exchange, exchange};
 pub use plan::{Algorithm, Op, Traffic, chunk, kept_chunk, traffic};
+pub use trial::{Prediction, Report, Trial, TrialFailure, trial};
 pub use value::Value as Sendable;
 
 use std::hint::black_box;
@@ -52,7 +54,7 @@ use serde_json::{Value, json};
 
 use super::digest::Digest;
 use super::json::{Case, told};
-use super::linear::{Element, Real, bf16, f16};
+use super::linear::{Real, bf16, f16};
 use super::random::Random;
 use super::{
     About, Answer, BadInput, Domain, Fact, Join, Mismatch, Parameter, Params, Prepared, Workload, for_each_piece,
@@ -138,20 +140,14 @@ static ABOUT: About = About {
             name: "straggler_work",
             meaning: "how often the straggler goes over its row first",
             unit: "passes",
-            domain: Domain::Integer {
-                min: 0,
-                max: 1_000_000,
-            },
+            domain: Domain::Integer { min: 0, max: 1_000_000 },
             default: "1000",
         },
         Parameter {
             name: "deadline_ms",
             meaning: "how long nothing may move before a participant is named and the exchange given up",
             unit: "milliseconds",
-            domain: Domain::Integer {
-                min: 1,
-                max: 600_000,
-            },
+            domain: Domain::Integer { min: 1, max: 600_000 },
             default: "30000",
         },
         Parameter {
@@ -284,7 +280,12 @@ fn reduce_case<T: Sendable>(
     op: Op,
 ) -> Result<Value, BadInput> {
     let mut rows: Vec<Vec<T>> = (0..ranks)
-        .map(|rank| flat[rank * elements..][..elements].iter().map(|value| T::of(*value)).collect())
+        .map(|rank| {
+            flat[rank * elements..][..elements]
+                .iter()
+                .map(|value| T::of(*value))
+                .collect()
+        })
         .collect();
     let mut slices: Vec<&mut [T]> = rows.iter_mut().map(Vec::as_mut_slice).collect();
     let course = Course {
@@ -319,7 +320,10 @@ fn predict(input: &Value) -> Result<Value, BadInput> {
         if value >= 0.0 && value.is_finite() {
             Ok(value)
         } else {
-            Err(BadInput::new(name, format!("is {value}; give a finite number of at least 0")))
+            Err(BadInput::new(
+                name,
+                format!("is {value}; give a finite number of at least 0"),
+            ))
         }
     };
     let ranks = case.count("ranks")?;
@@ -450,7 +454,9 @@ impl<T: Sendable> Exchanges<T> {
             };
             let seen = exchange(join, &mut slices, &course)?;
             self.seen.exchanges.fetch_add(1, Ordering::Relaxed);
-            self.seen.took_ns.fetch_add(seen.took.as_nanos() as u64, Ordering::Relaxed);
+            self.seen
+                .took_ns
+                .fetch_add(seen.took.as_nanos() as u64, Ordering::Relaxed);
             for (all, waited) in self.seen.waited_for_ns.iter().zip(&seen.waited_for) {
                 all.fetch_add(waited.as_nanos() as u64, Ordering::Relaxed);
             }
@@ -465,25 +471,27 @@ impl<T: Sendable> Exchanges<T> {
                 });
             }
             let traffic = all_reduce(join, &mut slices, settings.algorithm, settings.op)?;
-            for_each_piece(join, 0..settings.ranks, 1, &|piece| taken(piece.start, &slices[piece.start]));
+            for_each_piece(join, 0..settings.ranks, 1, &|piece| {
+                taken(piece.start, slices[piece.start]);
+            });
             traffic
         };
         Ok((traffic, digests.into_iter().map(AtomicU64::into_inner).collect()))
     }
 }
 
+fn generate<T: Sendable>(ranks: usize, elements: usize, random: &mut Random) -> Vec<Vec<T>> {
+    (0..ranks).map(|_| row(elements, random)).collect()
+}
+
 /// Values between 1/2 and 2 in magnitude, of both signs: so that neither sums nor products leave
 /// the range of any type.
-fn generate<T: Sendable>(ranks: usize, elements: usize, random: &mut Random) -> Vec<Vec<T>> {
-    (0..ranks)
+fn row<T: Sendable>(elements: usize, random: &mut Random) -> Vec<T> {
+    (0..elements)
         .map(|_| {
-            (0..elements)
-                .map(|_| {
-                    let bits = random.next();
-                    let size = 0.5 + 1.5 * ((bits >> 11) as f64 / (1_u64 << 53) as f64);
-                    T::of(if bits & 1 == 1 { -size } else { size })
-                })
-                .collect()
+            let bits = random.next();
+            let size = 0.5 + 1.5 * ((bits >> 11) as f64 / (1_u64 << 53) as f64);
+            T::of(if bits & 1 == 1 { -size } else { size })
         })
         .collect()
 }
@@ -491,7 +499,7 @@ fn generate<T: Sendable>(ranks: usize, elements: usize, random: &mut Random) -> 
 /// Eight chains of the usual digest over the row's bytes: one alone would take longer than the
 /// exchange.
 fn digest<T: Sendable>(row: &[T]) -> u64 {
-    let mut lanes = [const { None::<Digest> }; 8].map(|_| Digest::new());
+    let mut lanes = [(); 8].map(|()| Digest::new());
     let mut blocks = value::bytes(row).chunks_exact(64);
     for block in &mut blocks {
         for (lane, word) in lanes.iter_mut().zip(block.chunks_exact(8)) {
@@ -499,13 +507,7 @@ fn digest<T: Sendable>(row: &[T]) -> u64 {
         }
     }
     let rest = blocks.remainder().iter().map(|byte| u64::from(*byte));
-    Digest::of(
-        lanes
-            .iter()
-            .map(Digest::value)
-            .chain(rest)
-            .chain([row.len() as u64]),
-    )
+    Digest::of(lanes.iter().map(Digest::value).chain(rest).chain([row.len() as u64]))
 }
 
 impl<T: Sendable> Prepared for Exchanges<T> {
@@ -559,8 +561,7 @@ impl<T: Sendable> Prepared for Exchanges<T> {
             let values: Vec<f64> = input.iter().map(|row| row[at].to_f64()).collect();
             let (real, bound) = oracle::real(&values, op, T::UNIT);
             let error = (reduced[at].to_f64() - real).abs();
-            // Written so that NaN is refused too.
-            if !(error <= bound) {
+            if error > bound || error.is_nan() {
                 return mismatch(format!(
                     "element {at} is {}, which is {error:e} from {real}; at most {bound:e} comes of rounding",
                     reduced[at].to_f64()
@@ -693,7 +694,11 @@ mod tests {
                         ]);
                         let prepared = Allreduce.prepare(&params, 5).unwrap();
                         let answer = prepared.run(1, &Sequential);
-                        assert_eq!(prepared.verify(1, &answer), Ok(()), "{algorithm} {op} {dtype} {exchange}");
+                        assert_eq!(
+                            prepared.verify(1, &answer),
+                            Ok(()),
+                            "{algorithm} {op} {dtype} {exchange}"
+                        );
                         words.push(answer.words);
                     }
                     assert_eq!(words[0], words[1]);
@@ -757,7 +762,14 @@ mod tests {
     #[test]
     fn a_ring_sends_the_least_there_can_be() {
         let prepared = Allreduce.prepare(&params(&[]), 1).unwrap();
-        let fact = |name: &str| prepared.facts().into_iter().find(|fact| fact.name == name).unwrap().value;
+        let fact = |name: &str| {
+            prepared
+                .facts()
+                .into_iter()
+                .find(|fact| fact.name == name)
+                .unwrap()
+                .value
+        };
         assert_eq!(fact("sent_to_least"), 1.0);
         assert_eq!(fact("sent_bytes"), 1.5 * 65536.0 * 4.0);
         let predicted = 6.0 * 5e-6 + 2.25 * 65536.0 * 4.0 * 1e-10;
@@ -832,10 +844,7 @@ mod tests {
                 r#"{"algorithm":"ring","op":"sum","dtype":"f32","input":[1,2]}"#,
                 "input: has a number where an array belongs",
             ),
-            (
-                r#"{"algorithm":"ring","op":"sum","dtype":"f32"}"#,
-                "input: is missing",
-            ),
+            (r#"{"algorithm":"ring","op":"sum","dtype":"f32"}"#, "input: is missing"),
             (
                 r#"{"algorithm":"ring","op":"sum","dtype":"f32","input":[[true]]}"#,
                 "input: is a truth value; give a number",

@@ -107,9 +107,8 @@ fn two<T: Element>(op: Op, a: T, b: T) -> T {
     match op {
         Op::Sum | Op::Mean => T::narrow(x + y),
         Op::Prod => T::narrow(x * y),
-        // A NaN is the only value that differs from itself.
-        Op::Min | Op::Max if x != x => a,
-        Op::Min | Op::Max if y != y => b,
+        Op::Min | Op::Max if x.to_f64().is_nan() => a,
+        Op::Min | Op::Max if y.to_f64().is_nan() => b,
         Op::Min if x < y || (x == y && negative(x)) => a,
         Op::Max if x > y || (x == y && !negative(x)) => a,
         Op::Min | Op::Max => b,
