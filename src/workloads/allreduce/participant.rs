@@ -187,7 +187,11 @@ fn header(call: u32, step: usize, length: usize, agreed: u64) -> [u8; HEADER_BYT
 /// A number for the operation, its type and its length.
 fn agreement<T: Value>(algorithm: Algorithm, op: Op, ranks: usize, elements: usize) -> u64 {
     let name = T::NAME.bytes().map(u64::from);
-    Digest::of([algorithm as u64, op as u64, ranks as u64, elements as u64].into_iter().chain(name))
+    Digest::of(
+        [algorithm as u64, op as u64, ranks as u64, elements as u64]
+            .into_iter()
+            .chain(name),
+    )
 }
 
 /// The first thing that is sent on a new stream: who we are and what the stream is for.
@@ -292,7 +296,10 @@ fn meet<S: Stream>(
     let mut missing = 2 * (ranks - rank - 1);
     while missing > 0 {
         let absent = || {
-            let rank = met.iter().enumerate().position(|(other, streams)| other > rank && streams.iter().any(Option::is_none));
+            let rank = met
+                .iter()
+                .enumerate()
+                .position(|(other, streams)| other > rank && streams.iter().any(Option::is_none));
             Failure::Absent {
                 rank: rank.unwrap_or(0),
                 within,
@@ -301,12 +308,9 @@ fn meet<S: Stream>(
         let Some(patience) = left() else {
             return Err(absent());
         };
-        let mut stream = match accept() {
-            Ok(stream) => stream,
-            Err(_) => {
-                sleep_on(&mut [PollFd::new(&listener, PollFlags::IN)], patience);
-                continue;
-            }
+        let Ok(mut stream) = accept() else {
+            sleep_on(&mut [PollFd::new(&listener, PollFlags::IN)], patience);
+            continue;
         };
         // A stranger who connects and says nothing, or something else, is let go.
         let mut bytes = [0; GREETING_BYTES];
@@ -432,7 +436,7 @@ impl<S: Stream> Participant<S> {
         match self.run(&mut course, data, deadline) {
             Ok(()) => {
                 if algorithm == Algorithm::Direct && ranks > 1 {
-                    reduce_kept(&mut course.kept, self.rank, data, op);
+                    reduce_kept(&course.kept, self.rank, data, op);
                 }
                 self.tell_all(Note::Done);
                 Ok(Sent {
@@ -490,7 +494,7 @@ impl<S: Stream> Participant<S> {
     /// Sends as much of one message as may be sent and the kernel takes. Whether that was anything.
     fn send<T: Value>(&mut self, course: &mut Progress, data: &[T]) -> Result<bool, Failure> {
         let mut moved = false;
-        while let Some((peer, range)) = course.to_send() {
+        while let Some((peer, range)) = course.sending_now() {
             let cursor = course.sending;
             let length = range.len() * course.size;
             let ready = course.sendable();
@@ -537,13 +541,11 @@ impl<S: Stream> Participant<S> {
     /// Takes as much of one message as has come and may be written. Whether that was anything.
     fn receive<T: Value>(&mut self, course: &mut Progress, data: &mut [T]) -> Result<bool, Failure> {
         let mut moved = false;
-        while let Some((peer, range, take)) = course.to_receive() {
+        while let Some((peer, range, take)) = course.receiving_now() {
             let cursor = course.receiving;
             let length = range.len() * course.size;
             if cursor.header < HEADER_BYTES {
-                let link = self.links[peer].as_mut();
-                let Some(link) = link else { unreachable!("a program names no message to oneself") };
-                match link.data.read(&mut course.heading[cursor.header..]) {
+                match self.link(peer).data.read(&mut course.heading[cursor.header..]) {
                     Ok(0) => return Err(self.broken(peer, cursor.step, "closed its connection".to_owned())),
                     Ok(count) => {
                         moved = true;
@@ -568,8 +570,12 @@ impl<S: Stream> Participant<S> {
                 unreachable!("a program names no message to oneself")
             };
             let read = match take {
-                Take::Reduce { .. } => link.data.read(&mut bytes_mut(&mut self.staging)[course.staged..course.staged + wanted]),
-                Take::Copy => link.data.read(&mut bytes_mut(&mut data[range.clone()])[cursor.bytes..cursor.bytes + wanted]),
+                Take::Reduce { .. } => link
+                    .data
+                    .read(&mut bytes_mut(&mut self.staging)[course.staged..course.staged + wanted]),
+                Take::Copy => link
+                    .data
+                    .read(&mut bytes_mut(&mut data[range.clone()])[cursor.bytes..cursor.bytes + wanted]),
                 Take::Keep => {
                     // Grown as it comes.
                     let kept = &mut course.kept[peer];
@@ -639,7 +645,7 @@ impl<S: Stream> Participant<S> {
     }
 
     fn hear(&mut self, rank: usize) {
-        let call = self.call;
+        let (call, ranks) = (self.call, self.links.len());
         let Some(link) = &mut self.links[rank] else { return };
         let notes = &mut self.notes[rank];
         let mut bytes = [0; 16 * NOTE_BYTES];
@@ -657,6 +663,12 @@ impl<S: Stream> Participant<S> {
             match Note::decode(note) {
                 // Of an exchange that is over for us.
                 Some((then, Note::Waiting(..))) if then < call => {}
+                Some((
+                    _,
+                    Note::Waiting(other, _) | Note::Stalled(other, ..) | Note::Died(other, _) | Note::Disagrees(other),
+                )) if other >= ranks => {
+                    notes.closed = Some(format!("spoke of a rank {other}, which there is not"));
+                }
                 Some((_, Note::Waiting(awaited, step))) => {
                     notes.waiting = Some((awaited, step, Stopwatch::start()));
                 }
@@ -827,11 +839,11 @@ impl Rules {
 
 impl Progress {
     fn is_over(&mut self) -> bool {
-        self.to_send().is_none() && self.to_receive().is_none()
+        self.sending_now().is_none() && self.receiving_now().is_none()
     }
 
     /// The message that is being sent, past the steps that send none.
-    fn to_send(&mut self) -> Option<(usize, Range<usize>)> {
+    fn sending_now(&mut self) -> Option<(usize, Range<usize>)> {
         while self.steps.get(self.sending.step)?.send.is_none() {
             self.sending.step += 1;
         }
@@ -840,7 +852,7 @@ impl Progress {
     }
 
     /// The message that is being received, past the steps that receive none.
-    fn to_receive(&mut self) -> Option<(usize, Range<usize>, Take)> {
+    fn receiving_now(&mut self) -> Option<(usize, Range<usize>, Take)> {
         while self.steps.get(self.receiving.step)?.receive.is_none() {
             self.receiving.step += 1;
         }
@@ -870,7 +882,11 @@ impl Progress {
 
     /// Bytes of the message in hand that may be written, from its begin.
     fn writable(&self) -> usize {
-        let Some((from, take)) = self.steps.get(self.receiving.step).and_then(|step| step.receive.as_ref()) else {
+        let Some((from, take)) = self
+            .steps
+            .get(self.receiving.step)
+            .and_then(|step| step.receive.as_ref())
+        else {
             return 0;
         };
         if *take == Take::Keep {
@@ -951,14 +967,10 @@ fn reduce_bytes<T: Value>(op: Op, ours: &mut [T], theirs: &[u8]) {
 }
 
 /// All rows in the order of ranks; ours is in `data`.
-fn reduce_kept<T: Value>(kept: &mut [Vec<u8>], rank: usize, data: &mut [T], op: Op) {
+fn reduce_kept<T: Value>(kept: &[Vec<u8>], rank: usize, data: &mut [T], op: Op) {
     let own = data.to_vec();
-    for from in 0..kept.len() {
-        let theirs = if from == rank {
-            bytes(&own)
-        } else {
-            &kept[from]
-        };
+    for (from, theirs) in kept.iter().enumerate() {
+        let theirs = if from == rank { bytes(&own) } else { theirs };
         if from == 0 {
             bytes_mut(data).copy_from_slice(theirs);
         } else {
@@ -981,23 +993,28 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(20);
 
     fn mesh(ranks: usize) -> Vec<Participant<UnixStream>> {
-        let mut links: Vec<Vec<Option<Link<UnixStream>>>> =
-            (0..ranks).map(|_| (0..ranks).map(|_| None).collect()).collect();
-        for a in 0..ranks {
-            for b in a + 1..ranks {
+        let mut links: Vec<Vec<Option<Link<UnixStream>>>> = Vec::new();
+        for rank in 0..ranks {
+            // The other ends of pairs with all lower ranks.
+            let mut row: Vec<Option<Link<UnixStream>>> = Vec::new();
+            for lower in &mut links {
                 let (data, control) = (UnixStream::pair().unwrap(), UnixStream::pair().unwrap());
-                links[a][b] = Some(Link {
+                lower.push(Some(Link {
                     data: data.0,
                     control: control.0,
-                });
-                links[b][a] = Some(Link {
+                }));
+                row.push(Some(Link {
                     data: data.1,
                     control: control.1,
-                });
+                }));
             }
+            row.push(None);
+            links.push(row);
+            assert!(links.iter().all(|links| links.len() == rank + 1));
         }
         let made = links.into_iter().enumerate();
-        made.map(|(rank, links)| Participant::new(rank, links).unwrap()).collect()
+        made.map(|(rank, links)| Participant::new(rank, links).unwrap())
+            .collect()
     }
 
     /// Each participant on a thread of its own; what each of them gave back.
@@ -1076,7 +1093,6 @@ mod tests {
             for (rank, failure) in failures.iter().enumerate() {
                 match failure {
                     Some(Failure::Died { rank: 2, .. }) => assert_ne!(rank, 2),
-                    // It may have all it needs of the one that went.
                     other => assert_eq!((rank, other), (2, &None), "{algorithm:?} {other:?}"),
                 }
             }
@@ -1110,13 +1126,22 @@ mod tests {
     fn one_that_does_something_else_is_told_so() {
         let failures = all(mesh(2), |mut participant| {
             let mut data = vec![1.0_f32; 10 + participant.rank()];
-            participant.all_reduce(&mut data, Algorithm::Ring, Op::Sum, PATIENCE).unwrap_err()
+            participant
+                .all_reduce(&mut data, Algorithm::Ring, Op::Sum, PATIENCE)
+                .unwrap_err()
         });
         assert!(
-            failures.iter().any(|failure| failure.to_string().contains("we are at step 0 of exchange 1 and expect")),
+            failures.iter().any(|failure| failure
+                .to_string()
+                .contains("we are at step 0 of exchange 1 and expect")),
             "{failures:?}"
         );
-        assert!(failures.iter().all(|failure| matches!(failure, Failure::Disagrees { .. })), "{failures:?}");
+        assert!(
+            failures
+                .iter()
+                .all(|failure| matches!(failure, Failure::Disagrees { .. })),
+            "{failures:?}"
+        );
     }
 
     #[test]
@@ -1164,7 +1189,10 @@ mod tests {
 
         // Ports that were free a moment ago.
         let free: Vec<TcpListener> = (0..2).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-        let ports: Vec<u16> = free.iter().map(|listener| listener.local_addr().unwrap().port()).collect();
+        let ports: Vec<u16> = free
+            .iter()
+            .map(|listener| listener.local_addr().unwrap().port())
+            .collect();
         drop(free);
         let sums: Vec<f32> = thread::scope(|scope| {
             let ports = &ports;
