@@ -124,11 +124,8 @@ pub static CATALOGUE: &[&dyn Workload] = &[
     &MergeSortedArray,
     &MaximumGap,
     &CombinationSum,
-<<<<<<< HEAD
     &MixedPrecision,
-=======
     &Allreduce,
->>>>>>> room-ring
 ];
 
 /// The workload of this name.
