@@ -133,9 +133,7 @@ impl<T: Element> Kernel for CombineBoth<'_, T> {
         match self.op {
             Op::Sum => each_both(self.a, self.b, |a, b| T::narrow(sum(a, b))),
             // Stored in between, as where the sum is finished before it is divided.
-            Op::Mean => each_both(self.a, self.b, |a, b| {
-                T::narrow(T::narrow(sum(a, b)).wide() / both)
-            }),
+            Op::Mean => each_both(self.a, self.b, |a, b| T::narrow(T::narrow(sum(a, b)).wide() / both)),
             Op::Prod => each_both(self.a, self.b, |a, b| T::narrow(prod(a, b))),
             Op::Min => each_both(self.a, self.b, |a, b| T::narrow(min(a, b))),
             Op::Max => each_both(self.a, self.b, |a, b| T::narrow(max(a, b))),
@@ -206,16 +204,7 @@ mod tests {
     use super::*;
     use crate::linear::bf16;
 
-    const ODD: [f32; 8] = [
-        0.0,
-        -0.0,
-        1.0,
-        -1.5,
-        f32::INFINITY,
-        f32::NEG_INFINITY,
-        f32::NAN,
-        1e-40,
-    ];
+    const ODD: [f32; 8] = [0.0, -0.0, 1.0, -1.5, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 1e-40];
 
     /// As the standard defines them, case by case.
     fn by_definition(op: Op, a: f32, b: f32) -> f32 {

@@ -46,10 +46,7 @@ pub fn cost(alpha: f64, beta: f64, gamma: f64, ranks: usize, bytes: f64) -> Cost
     let levels = f64::from(ranks.next_power_of_two().ilog2());
     Costs {
         ring: 2.0 * others * alpha + 2.0 * share * beta + share * gamma,
-        halving_doubling: 2.0 * f64::from(core.ilog2()) * alpha
-            + 2.0 * core_share * beta
-            + core_share * gamma
-            + fold,
+        halving_doubling: 2.0 * f64::from(core.ilog2()) * alpha + 2.0 * core_share * beta + core_share * gamma + fold,
         tree: 2.0 * levels * (alpha + bytes * beta) + levels * bytes * gamma,
         direct: others * (alpha + bytes * beta + bytes * gamma),
     }

@@ -222,9 +222,9 @@ fn needs(programs: &[Vec<Step>], plans: &[Vec<Stage>], rank: usize, at: usize) -
                 let Some(send) = step.send.as_ref().filter(|send| meets(&send.range)) else {
                     continue;
                 };
-                let receiving = plans[send.peer]
-                    .iter()
-                    .position(|stage| stage.step == number && matches!(stage.act, Act::Receive(from, _) if from == rank));
+                let receiving = plans[send.peer].iter().position(|stage| {
+                    stage.step == number && matches!(stage.act, Act::Receive(from, _) if from == rank)
+                });
                 needs.extend(receiving.map(|stage| Needs { rank: send.peer, stage }));
             }
             needs
@@ -646,9 +646,27 @@ mod tests {
                 for elements in [0, 1, 2, 7, 64, 1001] {
                     for op in Op::ALL {
                         let seed = (ranks * 10_000 + elements) as u64;
-                        check(&Sequential, &random_rows::<f32>(ranks, elements, seed), algorithm, op, 50);
-                        check(&Sequential, &random_rows::<bf16>(ranks, elements, seed), algorithm, op, 50);
-                        check(&Sequential, &random_rows::<f64>(ranks, elements, seed), algorithm, op, 50);
+                        check(
+                            &Sequential,
+                            &random_rows::<f32>(ranks, elements, seed),
+                            algorithm,
+                            op,
+                            50,
+                        );
+                        check(
+                            &Sequential,
+                            &random_rows::<bf16>(ranks, elements, seed),
+                            algorithm,
+                            op,
+                            50,
+                        );
+                        check(
+                            &Sequential,
+                            &random_rows::<f64>(ranks, elements, seed),
+                            algorithm,
+                            op,
+                            50,
+                        );
                     }
                 }
             }

@@ -154,9 +154,7 @@ fn ring(ranks: usize, rank: usize, elements: usize) -> Vec<Step> {
         })
     };
     let scatter = around(rank, |last| Take::Reduce { last });
-    scatter
-        .chain(around(kept_chunk(ranks, rank), |_| Take::Copy))
-        .collect()
+    scatter.chain(around(kept_chunk(ranks, rank), |_| Take::Copy)).collect()
 }
 
 fn halving_doubling(ranks: usize, rank: usize, elements: usize) -> Vec<Step> {
