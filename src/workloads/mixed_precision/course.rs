@@ -1,7 +1,7 @@
 //! A course of training: which images make which batch, and the trainer that takes them.
 
 use super::digits::{CLASSES, Digits, PIXELS, Samples};
-use super::{Classifier, ConvolutionNet, LossScale, Optimizer, Perceptron, StepOutcome, Trainer};
+use super::{Classifier, ConvolutionNet, LossScale, Optimizer, Perceptron, StepOutcome, Trainer, Vectors};
 use crate::Join;
 use crate::linear::Element;
 use crate::random::Random;
@@ -44,7 +44,7 @@ pub(super) fn perceptron<T: Element>(hidden: usize) -> Perceptron<T> {
     Perceptron::new(&[PIXELS, hidden, hidden, CLASSES])
 }
 
-pub(super) fn convolution_net<T: Element>(hidden: usize) -> ConvolutionNet<T> {
+pub(super) fn convolution_net<T: Element<Sum: Vectors>>(hidden: usize) -> ConvolutionNet<T> {
     ConvolutionNet::new([(hidden / 4).max(1), (hidden / 2).max(1)])
 }
 

@@ -5,6 +5,7 @@
 //! subnormals included. Going from f64 to f16 by way of f32 would round twice and be wrong for values
 //! that f32 rounds onto the middle between two f16.
 
+use super::Vectors;
 use crate::linear::{Element, bf16, f16};
 
 /// A sign, so many bits of exponent, so many of mantissa.
@@ -103,7 +104,7 @@ impl Format {
 }
 
 /// A storage type whose format is known here.
-pub trait Stored: Element {
+pub trait Stored: Element<Sum: Vectors> {
     const FORMAT: Format;
 
     fn from_bits64(bits: u64) -> Self;

@@ -28,6 +28,7 @@ mod policy;
 mod scale;
 mod spares;
 mod trainer;
+mod vectors;
 mod workload;
 
 pub use convolution::ConvolutionNet;
@@ -43,6 +44,7 @@ pub use policy::{Cast, POLICY, Width};
 pub use scale::LossScale;
 pub use spares::{Borrowed, Spares};
 pub use trainer::{Network, StepOutcome, Trainer};
+pub use vectors::Vectors;
 pub use workload::MixedPrecision;
 
 use self::digits::Samples;
@@ -219,7 +221,7 @@ mod tests {
         fn check<T: Stored>() {
             let digits = Digits::unpack();
             let images = &digits.train()[..100];
-            let bound = 4.0 * T::FORMAT.unit_roundoff();
+            let bound = 8.0 * T::FORMAT.unit_roundoff();
             let network = perceptron::<T>(64);
             let weights = narrowed::<T>(&network.initial(1));
             let (got, exact) = gradients(&network, &perceptron(64), &weights, images, 1024.0);
@@ -458,7 +460,7 @@ mod tests {
             let master = course.trainer.master().iter();
             master.map(|weight| weight.to_f64().to_bits()).collect()
         }
-        fn check<T: Element>() {
+        fn check<T: Stored>() {
             for shards in [1, 2, 3, 16] {
                 let mlp = weights::<T, _>(&perceptron(40), shards, &Sequential);
                 assert!(mlp == weights::<T, _>(&perceptron(40), shards, &OnThreads(2)));
