@@ -122,7 +122,9 @@ fn told<T: Coordinate>(best: &Best<T>) -> Pair {
 fn first_equal<T: Coordinate>(points: &[Point<T>]) -> [u32; 2] {
     let mut order: Vec<u32> = (0..points.len() as u32).collect();
     order.sort_unstable_by(|a, b| by_height(&points[*a as usize], &points[*b as usize]).then(a.cmp(b)));
-    let equal = order.windows(2).filter(|pair| points[pair[0] as usize] == points[pair[1] as usize]);
+    let equal = order
+        .windows(2)
+        .filter(|pair| points[pair[0] as usize] == points[pair[1] as usize]);
     equal.map(|pair| [pair[0], pair[1]]).min().unwrap_or([0, 1])
 }
 
@@ -244,12 +246,7 @@ fn bounds<T: Coordinate>(
 }
 
 impl<T: Coordinate> Cells<T> {
-    fn new(
-        count: usize,
-        point: &(impl Fn(usize) -> Numbered<T> + Sync),
-        grid: Grid<T>,
-        join: &dyn Join,
-    ) -> Cells<T> {
+    fn new(count: usize, point: &(impl Fn(usize) -> Numbered<T> + Sync), grid: Grid<T>, join: &dyn Join) -> Cells<T> {
         let mut cell_of = vec![0_u32; count];
         number_cells(&mut cell_of, 0, &grid, point, join);
         let mut starts = vec![0_u32; grid.columns * grid.rows + 1];
@@ -281,12 +278,7 @@ impl<T: Coordinate> Cells<T> {
     }
 
     /// Compares points within each cell of `range`; crowded cells are told instead.
-    fn within_cells(
-        &self,
-        range: std::ops::Range<usize>,
-        mut best: Best<T>,
-        join: &dyn Join,
-    ) -> (Best<T>, Vec<usize>) {
+    fn within_cells(&self, range: std::ops::Range<usize>, mut best: Best<T>, join: &dyn Join) -> (Best<T>, Vec<usize>) {
         let points = self.starts[range.end] - self.starts[range.start];
         if points as usize <= SMALLEST_PIECE || range.len() <= 1 || join.width() == 1 {
             let mut crowded = Vec::new();
@@ -320,12 +312,7 @@ impl<T: Coordinate> Cells<T> {
         *best = self.across_rows(0..self.grid.rows, *best, join);
     }
 
-    fn across_rows(
-        &self,
-        rows: std::ops::Range<usize>,
-        mut best: Best<T>,
-        join: &dyn Join,
-    ) -> Best<T> {
+    fn across_rows(&self, rows: std::ops::Range<usize>, mut best: Best<T>, join: &dyn Join) -> Best<T> {
         let columns = self.grid.columns;
         let points = self.starts[rows.end * columns] - self.starts[rows.start * columns];
         if rows.len() > 1 && points as usize > SMALLEST_PIECE && join.width() > 1 {
@@ -490,7 +477,17 @@ fn place<T: Coordinate>(
     let (low, high) = points.split_at_mut((starts[middle] - starts[range.start]) as usize);
     join.join(
         || place(low, range.start..middle, starts, cell_of, point, pieces / 2, join),
-        || place(high, middle..range.end, starts, cell_of, point, pieces - pieces / 2, join),
+        || {
+            place(
+                high,
+                middle..range.end,
+                starts,
+                cell_of,
+                point,
+                pieces - pieces / 2,
+                join,
+            )
+        },
     );
 }
 
@@ -519,8 +516,17 @@ mod tests {
 
     fn check<T: Coordinate>(points: &[Point<T>]) {
         let found = closest_pair(points, Comparison::Exact, &Sequential);
-        assert_eq!(found.map(|found| found.pair), by_definition(points), "{} points", points.len());
-        if let Some(Pair { distance: told, pair: [i, j] }) = found {
+        assert_eq!(
+            found.map(|found| found.pair),
+            by_definition(points),
+            "{} points",
+            points.len()
+        );
+        if let Some(Pair {
+            distance: told,
+            pair: [i, j],
+        }) = found
+        {
             assert_eq!(told, distance(points[i as usize], points[j as usize]));
         }
     }
@@ -568,8 +574,16 @@ mod tests {
         for what in 0..9 {
             let points = kind(what, 200_000, &mut random);
             let alone = closest_pair(&points, Comparison::Exact, &Sequential);
-            assert_eq!(closest_pair(&points, Comparison::Exact, &OnThreads(2)), alone, "kind {what}");
-            assert_eq!(closest_pair(&points, Comparison::Exact, &OnThreads(3)), alone, "kind {what}");
+            assert_eq!(
+                closest_pair(&points, Comparison::Exact, &OnThreads(2)),
+                alone,
+                "kind {what}"
+            );
+            assert_eq!(
+                closest_pair(&points, Comparison::Exact, &OnThreads(3)),
+                alone,
+                "kind {what}"
+            );
         }
     }
 
@@ -580,7 +594,10 @@ mod tests {
         // 5 and 5.0000000000000000001: only exact squares tell.
         let far = i64::MAX - 10;
         let points = [[0, 0], [0, far], [1, -far], [-far, far]].map(|[x, y]| Point::new(x, y));
-        assert_eq!(closest_pair(&points, Comparison::Exact, &Sequential).unwrap().pair, [0, 1]);
+        assert_eq!(
+            closest_pair(&points, Comparison::Exact, &Sequential).unwrap().pair,
+            [0, 1]
+        );
     }
 
     proptest! {

@@ -75,7 +75,9 @@ impl Expansion {
 
     /// Rounded to two parts.
     pub(super) fn rounded(&self) -> Double {
-        self.0.iter().fold(Double::default(), |sum, part| sum + Double::from(*part))
+        self.0
+            .iter()
+            .fold(Double::default(), |sum, part| sum + Double::from(*part))
     }
 }
 

@@ -1,6 +1,8 @@
 //! Computational geometry in the plane: textbook comparisons and exact predicates, side by side.
 
 mod closest_pair;
+mod diameter;
+mod enclosing_circle;
 mod expansion;
 mod hull;
 mod point;
@@ -9,6 +11,8 @@ mod predicate;
 mod segment;
 
 pub use closest_pair::{Pair, closest_pair};
+pub use diameter::diameter;
+pub use enclosing_circle::{Enclosing, min_enclosing_circle};
 pub use hull::convex_hull;
 pub use point::Point;
 pub use polygon::{

@@ -6,11 +6,11 @@
 
 use std::cmp::Ordering;
 
+use super::Point;
 use super::expansion::{Double, Expansion};
 use super::predicate::{
     Comparison, Coordinate, Side, dot_sign, double_vector, exact_cross, exact_vector, rounded_vector,
 };
-use super::Point;
 use crate::Join;
 
 /// The edges of a polygon, as pairs of corners.
@@ -135,7 +135,12 @@ pub fn convexity<T: Coordinate>(polygon: &[Point<T>], comparison: Comparison) ->
     let mut way = Side::On;
     let (mut straight, mut changes) = (false, 0);
     // Around once, an edge's direction changes between "right or straight up" and the rest twice.
-    let forward = |i: usize| matches!((at(i).x, at(i).y).partial_cmp(&(at(i + 1).x, at(i + 1).y)), Some(Ordering::Less));
+    let forward = |i: usize| {
+        matches!(
+            (at(i).x, at(i).y).partial_cmp(&(at(i + 1).x, at(i + 1).y)),
+            Some(Ordering::Less)
+        )
+    };
     for i in 0..corners.len() {
         match comparison.side(at(i), at(i + 1), at(i + 2)) {
             Side::On if dot_sign(at(i), at(i + 1), at(i + 1), at(i + 2)) != Ordering::Greater => return NOT,
@@ -205,7 +210,11 @@ fn plain_place<T: Coordinate>(polygon: &[Point<T>], point: Point<T>, eps: f64) -
     for [a, b] in edges(polygon) {
         let (along, to) = (rounded_vector(a, b), rounded_vector(a, point));
         let square = along.dot(along);
-        let share = if square > 0.0 { (along.dot(to) / square).clamp(0.0, 1.0) } else { 0.0 };
+        let share = if square > 0.0 {
+            (along.dot(to) / square).clamp(0.0, 1.0)
+        } else {
+            0.0
+        };
         if (to - along * share).length() <= eps {
             return Place::Boundary;
         }
@@ -264,7 +273,11 @@ impl<T: Coordinate> Grid<T> {
             high.y = if p.y > high.y { p.y } else { high.y };
         }
         let side = ((cells as f64).sqrt() as usize).clamp(1, 4096);
-        let scale = |span: f64| Some(side as f64 / span).filter(|scale| scale.is_finite()).unwrap_or(0.0);
+        let scale = |span: f64| {
+            Some(side as f64 / span)
+                .filter(|scale| scale.is_finite())
+                .unwrap_or(0.0)
+        };
         Some(Grid {
             low,
             high,
@@ -280,7 +293,10 @@ impl<T: Coordinate> Grid<T> {
 
     /// Where `p` is, counted in cells. Never less for a point farther right or up.
     fn place(&self, p: Point<T>) -> Point {
-        Point::new(p.x.offset(self.low.x) * self.across, p.y.offset(self.low.y) * self.upward)
+        Point::new(
+            p.x.offset(self.low.x) * self.across,
+            p.y.offset(self.low.y) * self.upward,
+        )
     }
 
     fn step(&self, place: f64) -> usize {
@@ -295,7 +311,11 @@ impl<T: Coordinate> Grid<T> {
     /// A point of the cell, that share of the way across and upward.
     fn point(&self, cell: usize, across: f64, upward: f64) -> Option<Point<T>> {
         let at = |from: T, step: usize, share: f64, scale: f64| {
-            if scale > 0.0 { from.moved((step as f64 + share) / scale) } else { from }
+            if scale > 0.0 {
+                from.moved((step as f64 + share) / scale)
+            } else {
+                from
+            }
         };
         let point = Point::new(
             at(self.low.x, cell % self.side, across, self.across),
@@ -313,14 +333,22 @@ impl<T: Coordinate> Grid<T> {
         let (low, high) = if a.y <= b.y { (a, b) } else { (b, a) };
         let (least, most) = (a.x.min(b.x), a.x.max(b.x));
         let level = high.y - low.y < 2.0 * SLACK;
-        let slope = if level { 0.0 } else { (high.x - low.x) / (high.y - low.y) };
+        let slope = if level {
+            0.0
+        } else {
+            (high.x - low.x) / (high.y - low.y)
+        };
         for row in self.step(low.y - SLACK)..=self.step(high.y + SLACK) {
             let at = |y: f64| (low.x + (y.clamp(low.y, high.y) - low.y) * slope).clamp(least, most);
             let (p, q) = if level {
                 (least, most)
             } else {
                 // The last row holds all above it too.
-                let upper = if row + 1 == self.side { high.y } else { row as f64 + 1.0 + SLACK };
+                let upper = if row + 1 == self.side {
+                    high.y
+                } else {
+                    row as f64 + 1.0 + SLACK
+                };
                 (at(row as f64 - SLACK), at(upper))
             };
             for column in self.step(p.min(q) - SLACK)..=self.step(p.max(q) + SLACK) {
@@ -402,20 +430,34 @@ impl<T: Coordinate> PolygonIndex<T> {
             };
             let inside = if first {
                 // Left of it there is nothing.
-                self.listed(cell).iter().filter(|edge| is_left_of(self.edges[**edge as usize], point)).count() % 2 == 1
+                self.listed(cell)
+                    .iter()
+                    .filter(|edge| is_left_of(self.edges[**edge as usize], point))
+                    .count()
+                    % 2
+                    == 1
             } else {
                 let from = match before {
-                    OUTSIDE | INSIDE => self.grid.point(cell - 1, 0.5, 0.5).map(|point| (point, before == INSIDE)),
+                    OUTSIDE | INSIDE => self
+                        .grid
+                        .point(cell - 1, 0.5, 0.5)
+                        .map(|point| (point, before == INSIDE)),
                     UNKNOWN => None,
                     known => Some(self.known[known as usize]),
                 };
-                from.map_or_else(|| self.the_long_way(point), |(from, was)| {
-                    let [old, new] = [cell - 1, cell].map(|cell| self.listed(cell));
-                    // In order both; an edge of both cells is crossed once.
-                    let fresh = new.iter().filter(|edge| old.binary_search(edge).is_err());
-                    let crossed = old.iter().chain(fresh).filter(|edge| crosses(self.edges[**edge as usize], from, point));
-                    was ^ (crossed.count() % 2 == 1)
-                })
+                from.map_or_else(
+                    || self.the_long_way(point),
+                    |(from, was)| {
+                        let [old, new] = [cell - 1, cell].map(|cell| self.listed(cell));
+                        // In order both; an edge of both cells is crossed once.
+                        let fresh = new.iter().filter(|edge| old.binary_search(edge).is_err());
+                        let crossed = old
+                            .iter()
+                            .chain(fresh)
+                            .filter(|edge| crosses(self.edges[**edge as usize], from, point));
+                        was ^ (crossed.count() % 2 == 1)
+                    },
+                )
             };
             self.cells[cell] = if empty {
                 if inside { INSIDE } else { OUTSIDE }
@@ -427,11 +469,13 @@ impl<T: Coordinate> PolygonIndex<T> {
     }
 
     fn point_off_edges(&self, cell: usize) -> Option<Point<T>> {
-        [(0.5, 0.5), (0.31, 0.62), (0.73, 0.17), (0.12, 0.88), (0.9, 0.77)].iter().find_map(|(across, upward)| {
-            let point = self.grid.point(cell, *across, *upward)?;
-            let off = |edge: &u32| !holds(self.edges[*edge as usize], point);
-            self.listed(cell).iter().all(off).then_some(point)
-        })
+        [(0.5, 0.5), (0.31, 0.62), (0.73, 0.17), (0.12, 0.88), (0.9, 0.77)]
+            .iter()
+            .find_map(|(across, upward)| {
+                let point = self.grid.point(cell, *across, *upward)?;
+                let off = |edge: &u32| !holds(self.edges[*edge as usize], point);
+                self.listed(cell).iter().all(off).then_some(point)
+            })
     }
 
     fn the_long_way(&self, point: Point<T>) -> bool {
@@ -448,7 +492,11 @@ impl<T: Coordinate> PolygonIndex<T> {
             OUTSIDE => return Place::Outside,
             INSIDE => return Place::Inside,
             UNKNOWN => {
-                if self.listed(cell).iter().any(|edge| holds(self.edges[*edge as usize], point)) {
+                if self
+                    .listed(cell)
+                    .iter()
+                    .any(|edge| holds(self.edges[*edge as usize], point))
+                {
                     return Place::Boundary;
                 }
                 self.the_long_way(point)
@@ -556,9 +604,24 @@ mod tests {
             ("a square", &square, 8.0, Some([2.0, 1.0])),
             ("clockwise", &[[0, 2], [4, 2], [4, 0], [0, 0]], -8.0, Some([2.0, 1.0])),
             ("a triangle", &[[0, 0], [3, 0], [0, 3]], 4.5, Some([1.0, 1.0])),
-            ("a figure eight", &[[0, 0], [2, 2], [2, 0], [0, 2]], 0.0, Some([1.0, 1.0])),
-            ("far away", &[[FAR - 4, FAR - 2], [FAR, FAR - 2], [FAR, FAR], [FAR - 4, FAR]], 8.0, Some([FAR as f64; 2])),
-            ("the whole range", &[[-FAR, -FAR], [FAR, -FAR], [FAR, FAR], [-FAR, FAR]], 2.0_f64.powi(128), Some([0.0; 2])),
+            (
+                "a figure eight",
+                &[[0, 0], [2, 2], [2, 0], [0, 2]],
+                0.0,
+                Some([1.0, 1.0]),
+            ),
+            (
+                "far away",
+                &[[FAR - 4, FAR - 2], [FAR, FAR - 2], [FAR, FAR], [FAR - 4, FAR]],
+                8.0,
+                Some([FAR as f64; 2]),
+            ),
+            (
+                "the whole range",
+                &[[-FAR, -FAR], [FAR, -FAR], [FAR, FAR], [-FAR, FAR]],
+                2.0_f64.powi(128),
+                Some([0.0; 2]),
+            ),
         ] {
             let corners = whole(corners);
             assert_eq!(polygon_area(&corners), area, "{what}");
@@ -583,9 +646,17 @@ mod tests {
             for turned in 0..corners.len().max(1) {
                 let mut corners = whole(corners);
                 corners.rotate_left(turned);
-                assert_eq!(convexity(&corners, Comparison::Exact), Convexity { convex, strictly }, "{corners:?}");
+                assert_eq!(
+                    convexity(&corners, Comparison::Exact),
+                    Convexity { convex, strictly },
+                    "{corners:?}"
+                );
                 corners.reverse();
-                assert_eq!(convexity(&corners, Comparison::Exact), Convexity { convex, strictly }, "{corners:?}");
+                assert_eq!(
+                    convexity(&corners, Comparison::Exact),
+                    Convexity { convex, strictly },
+                    "{corners:?}"
+                );
             }
         };
         check(&[[0, 0], [4, 0], [4, 4], [0, 4]], true, true);
@@ -620,17 +691,29 @@ mod tests {
                 assert_eq!(place_in_polygon(&c, Point::new(x, y), comparison), place, "{x} {y}");
             }
         }
-        assert_eq!(place_in_polygon::<i64>(&[], Point::new(0, 0), Comparison::Exact), Place::Outside);
-        assert_eq!(place_in_polygon(&whole(&[[1, 1]]), Point::new(1, 1), Comparison::Exact), Place::Boundary);
+        assert_eq!(
+            place_in_polygon::<i64>(&[], Point::new(0, 0), Comparison::Exact),
+            Place::Outside
+        );
+        assert_eq!(
+            place_in_polygon(&whole(&[[1, 1]]), Point::new(1, 1), Comparison::Exact),
+            Place::Boundary
+        );
     }
 
     #[test]
     fn a_point_off_the_border_by_the_last_digit_is_not_on_it() {
         let triangle = [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0]].map(|[x, y]| Point::new(x, y));
         let beside = Point::new(0.1, f64::from_bits(0.1_f64.to_bits() + 1));
-        assert_eq!(place_in_polygon(&triangle, Point::new(0.1, 0.1), Comparison::Exact), Place::Boundary);
+        assert_eq!(
+            place_in_polygon(&triangle, Point::new(0.1, 0.1), Comparison::Exact),
+            Place::Boundary
+        );
         assert_eq!(place_in_polygon(&triangle, beside, Comparison::Exact), Place::Outside);
-        assert_eq!(place_in_polygon(&triangle, beside, Comparison::Eps(1e-9)), Place::Boundary);
+        assert_eq!(
+            place_in_polygon(&triangle, beside, Comparison::Eps(1e-9)),
+            Place::Boundary
+        );
     }
 
     fn agree<T: Coordinate>(polygon: &[Point<T>], points: &[Point<T>], cells_for: usize) {
@@ -649,12 +732,17 @@ mod tests {
             let polygon: Vec<Point> = (0..corners)
                 .map(|at| Point::new(0.05 + unit(), 0.0).rotated(f64::from(at) / f64::from(corners) * 6.28))
                 .collect();
-            let mut points: Vec<Point> = (0..3000).map(|_| Point::new(unit() - 0.5, unit() - 0.5) * 2.2).collect();
+            let mut points: Vec<Point> = (0..3000)
+                .map(|_| Point::new(unit() - 0.5, unit() - 0.5) * 2.2)
+                .collect();
             points.extend(&polygon);
             points.extend(edges(&polygon).map(|[a, b]| (a + b) * 0.5));
             agree(&polygon, &points, 3000);
             let forked = points_in_polygon(&polygon, &points, Comparison::Exact, &OnThreads(2));
-            assert_eq!(forked, points_in_polygon(&polygon, &points, Comparison::Exact, &Sequential));
+            assert_eq!(
+                forked,
+                points_in_polygon(&polygon, &points, Comparison::Exact, &Sequential)
+            );
         }
     }
 

@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 
 use super::expansion::Double;
 use super::predicate::{
-    Comparison, Coordinate, Side, double_vector, dot_sign, exact_cross, exact_vector, rounded_vector,
+    Comparison, Coordinate, Side, dot_sign, double_vector, exact_cross, exact_vector, rounded_vector,
 };
 use super::{Point, distance};
 
@@ -158,17 +158,37 @@ mod tests {
         let end = |x, y| Meeting::End(Point::new(x, y));
         let overlap = |ends: [i64; 4]| Meeting::Overlap(segment(ends));
         for (what, a, b, expected) in [
-            ("crossing", [0, 0, 4, 4], [0, 4, 4, 0], Meeting::Crossing(Point::new(2.0, 2.0))),
-            ("not whole", [0, 0, 3, 3], [0, 1, 1, 0], Meeting::Crossing(Point::new(0.5, 0.5))),
+            (
+                "crossing",
+                [0, 0, 4, 4],
+                [0, 4, 4, 0],
+                Meeting::Crossing(Point::new(2.0, 2.0)),
+            ),
+            (
+                "not whole",
+                [0, 0, 3, 3],
+                [0, 1, 1, 0],
+                Meeting::Crossing(Point::new(0.5, 0.5)),
+            ),
             ("an end within", [0, 0, 4, 0], [2, 0, 2, 5], end(2, 0)),
             ("two ends", [0, 0, 4, 0], [4, 0, 9, 5], end(4, 0)),
-            ("lines cross, segments do not", [0, 0, 1, 1], [0, 9, 9, 0], Meeting::None),
+            (
+                "lines cross, segments do not",
+                [0, 0, 1, 1],
+                [0, 9, 9, 0],
+                Meeting::None,
+            ),
             ("beside the end", [0, 0, 4, 0], [5, -1, 5, 1], Meeting::None),
             ("parallel", [0, 0, 4, 0], [0, 1, 4, 1], Meeting::None),
             ("collinear, apart", [0, 0, 1, 1], [2, 2, 3, 3], Meeting::None),
             ("collinear, end to end", [0, 0, 1, 1], [3, 3, 1, 1], end(1, 1)),
             ("overlap", [4, 4, 0, 0], [2, 2, 9, 9], overlap([2, 2, 4, 4])),
-            ("one within the other", [0, 9, 0, 0], [0, 2, 0, 3], overlap([0, 2, 0, 3])),
+            (
+                "one within the other",
+                [0, 9, 0, 0],
+                [0, 2, 0, 3],
+                overlap([0, 2, 0, 3]),
+            ),
             ("the same, turned", [0, 0, 3, 1], [3, 1, 0, 0], overlap([0, 0, 3, 1])),
             ("a point within", [0, 0, 4, 2], [2, 1, 2, 1], end(2, 1)),
             ("a point on the line only", [0, 0, 4, 2], [6, 3, 6, 3], Meeting::None),
@@ -184,9 +204,15 @@ mod tests {
     #[test]
     fn numbers_beyond_f64_stay_whole() {
         let far = i64::MAX - 1;
-        assert_eq!(meet([far, far, 0, 0], [far, far, far, 0]), Meeting::End(Point::new(far, far)));
+        assert_eq!(
+            meet([far, far, 0, 0], [far, far, far, 0]),
+            Meeting::End(Point::new(far, far))
+        );
         assert_eq!(meet([far, far, 0, 0], [far, far - 1, far, 0]), Meeting::None);
-        let Meeting::Crossing(at) = meet([i64::MIN, i64::MIN, i64::MAX, i64::MAX], [i64::MIN, i64::MAX, i64::MAX, i64::MIN]) else {
+        let Meeting::Crossing(at) = meet(
+            [i64::MIN, i64::MIN, i64::MAX, i64::MAX],
+            [i64::MIN, i64::MAX, i64::MAX, i64::MIN],
+        ) else {
             panic!("the diagonals cross");
         };
         assert_eq!(at, Point::new(-0.5, -0.5));
@@ -213,7 +239,10 @@ mod tests {
         assert_eq!(foot(line, Point::new(7, 1)), Point::new(3.0, 4.0));
         assert_eq!(segment_distance(line, Point::new(7, 1)), (5.0, Point::new(3.0, 4.0)));
         assert_eq!(segment_distance(line, Point::new(-3, -4)), (5.0, Point::new(0.0, 0.0)));
-        assert_eq!(segment_distance(segment([1, 1, 1, 1]), Point::new(4, 5)), (5.0, Point::new(1.0, 1.0)));
+        assert_eq!(
+            segment_distance(segment([1, 1, 1, 1]), Point::new(4, 5)),
+            (5.0, Point::new(1.0, 1.0))
+        );
     }
 
     /// The definition, in whole numbers: p + s (q - p) = u + t (v - u) for s and t from 0 to 1.
