@@ -21,6 +21,12 @@ use crate::json::{self, Case};
 use crate::nearest;
 use crate::{BadInput, Join};
 
+/// What each op takes and gives, for the catalogue.
+pub(super) const SHAPES: &str = "Time O(n log n) for each op, but point_in_polygon by eps; see the module for sources. \
+    A point is [x, y], a segment or line two points, a circle {center, radius} or [x, y, radius], a polygon its corners in order. \
+    Whole numbers of 64 bits everywhere are worked out in whole numbers. comparison is \"exact\" (default), {\"eps\": 1e-9} or \
+    {\"both\": 1e-9}. Pairs are numbers i < j, ties go to the smallest.";
+
 /// Of more crossing pairs than this the answer would take too much memory.
 const MOST_PAIRS: usize = 16_000_000;
 
@@ -57,7 +63,9 @@ impl Number for f64 {
 
 impl Number for i64 {
     fn read(value: &Value) -> Result<i64, String> {
-        value.as_i64().ok_or_else(|| format!("is {}; give a whole number", json::kind(value)))
+        value
+            .as_i64()
+            .ok_or_else(|| format!("is {}; give a whole number", json::kind(value)))
     }
 
     fn told(self) -> Value {
@@ -136,13 +144,21 @@ pub(super) fn solve(input: &Value, join: &dyn Join) -> Result<Value, BadInput> {
     let Value::Object(fields) = input else {
         return Err(BadInput::new(
             "input",
-            format!("is {}; give an object with the field `op` and what it needs", json::kind(input)),
+            format!(
+                "is {}; give an object with the field `op` and what it needs",
+                json::kind(input)
+            ),
         ));
     };
     let listed = || names().collect::<Vec<_>>().join(", ");
     let op = match fields.get("op") {
         Some(Value::String(op)) => op,
-        Some(other) => return Err(BadInput::new("op", format!("is {}; give one of {}", json::kind(other), listed()))),
+        Some(other) => {
+            return Err(BadInput::new(
+                "op",
+                format!("is {}; give one of {}", json::kind(other), listed()),
+            ));
+        }
         None => return Err(BadInput::new("op", format!("is missing; give one of {}", listed()))),
     };
     let Some(op) = OPS.iter().find(|known| known.name == op) else {
@@ -169,7 +185,10 @@ pub(super) fn solve(input: &Value, join: &dyn Join) -> Result<Value, BadInput> {
 fn one(op: &Op, input: &Value, join: &dyn Join) -> Result<Value, BadInput> {
     let known: Vec<&str> = ["op"].iter().chain(op.coordinates).chain(op.others).copied().collect();
     let case = Case::open(input, &known)?;
-    let whole = op.coordinates.iter().all(|field| case.optional(field).is_none_or(all_whole));
+    let whole = op
+        .coordinates
+        .iter()
+        .all(|field| case.optional(field).is_none_or(all_whole));
     let run = op.in_whole.filter(|_| whole).unwrap_or(op.in_f64);
     run(&Reader { case }, join)
 }
@@ -215,19 +234,30 @@ fn two_points<T: Number>(value: &Value) -> Result<[Point<T>; 2], String> {
 
 impl<'a> Reader<'a> {
     fn value(&self, field: &str) -> Result<&'a Value, BadInput> {
-        self.case
-            .optional(field)
-            .ok_or_else(|| BadInput::new(field, "is missing; see `threadscape workloads geometry` for the fields of each op"))
+        self.case.optional(field).ok_or_else(|| {
+            BadInput::new(
+                field,
+                "is missing; see `threadscape workloads geometry` for the fields of each op",
+            )
+        })
     }
 
     fn one<V>(&self, field: &str, read: impl Fn(&Value) -> Result<V, String>) -> Result<V, BadInput> {
         read(self.value(field)?).map_err(|why| BadInput::new(field, why))
     }
 
-    fn many<V>(&self, field: &str, wanted: &str, read: impl Fn(&Value) -> Result<V, String>) -> Result<Vec<V>, BadInput> {
+    fn many<V>(
+        &self,
+        field: &str,
+        wanted: &str,
+        read: impl Fn(&Value) -> Result<V, String>,
+    ) -> Result<Vec<V>, BadInput> {
         let items = array(self.value(field)?, wanted).map_err(|why| BadInput::new(field, why))?;
         if u32::try_from(items.len()).is_err() {
-            return Err(BadInput::new(field, format!("holds {} values; give fewer than 2^32", items.len())));
+            return Err(BadInput::new(
+                field,
+                format!("holds {} values; give fewer than 2^32", items.len()),
+            ));
         }
         let each = |(at, item)| read(item).map_err(|why| BadInput::new(field, format!("element {at} {why}")));
         items.iter().enumerate().map(each).collect()
@@ -245,7 +275,10 @@ impl<'a> Reader<'a> {
     fn enough<T: Number>(&self, field: &str, least: usize, why: &str) -> Result<Vec<Point<T>>, BadInput> {
         let points = self.points(field)?;
         if points.len() < least {
-            return Err(BadInput::new(field, format!("holds {}; give at least {least}: {why}", points.len())));
+            return Err(BadInput::new(
+                field,
+                format!("holds {}; give at least {least}: {why}", points.len()),
+            ));
         }
         Ok(points)
     }
@@ -257,7 +290,10 @@ impl<'a> Reader<'a> {
     fn line<T: Number>(&self, field: &str) -> Result<[Point<T>; 2], BadInput> {
         let [a, b] = self.segment(field)?;
         if a == b {
-            return Err(BadInput::new(field, "has two equal points, through which there is no one line; give two that differ"));
+            return Err(BadInput::new(
+                field,
+                "has two equal points, through which there is no one line; give two that differ",
+            ));
         }
         Ok([a, b])
     }
@@ -342,13 +378,19 @@ fn lines_op<T: Number>(read: &Reader, _: &dyn Join) -> Result<Value, BadInput> {
 fn crossings_op(read: &Reader, join: &dyn Join) -> Result<Value, BadInput> {
     let segments = read.many("segments", "an array of segments: [[[x, y], [x, y]], …]", two_points)?;
     let pairs = crossings_at_most(&segments, MOST_PAIRS, join).map_err(|_| {
-        BadInput::new("segments", format!("more than {MOST_PAIRS} pairs of them meet; give fewer segments"))
+        BadInput::new(
+            "segments",
+            format!("more than {MOST_PAIRS} pairs of them meet; give fewer segments"),
+        )
     })?;
     Ok(json!({ "pairs": pairs }))
 }
 
 fn pair_told(found: Option<Pair>) -> Value {
-    found.map_or(Value::Null, |found| json!({ "distance": json::told(found.distance), "pair": found.pair }))
+    found.map_or(
+        Value::Null,
+        |found| json!({ "distance": json::told(found.distance), "pair": found.pair }),
+    )
 }
 
 const A_PAIR: &str = "a pair needs two points";
@@ -366,15 +408,17 @@ fn diameter_op<T: Number>(read: &Reader, join: &dyn Join) -> Result<Value, BadIn
 fn enclosing_op<T: Number>(read: &Reader, join: &dyn Join) -> Result<Value, BadInput> {
     let points = read.enough::<T>("points", 1, "no points have no smallest circle")?;
     let circle = min_enclosing_circle(&points, read.comparison()?, join);
-    Ok(circle.map_or(Value::Null, |circle| {
-        json!({ "center": told(circle.center), "radius": json::told(circle.radius) })
-    }))
+    Ok(circle.map_or(
+        Value::Null,
+        |circle| json!({ "center": told(circle.center), "radius": json::told(circle.radius) }),
+    ))
 }
 
 fn half_planes_op(read: &Reader, _: &dyn Join) -> Result<Value, BadInput> {
     let planes = read.many("half_planes", "an array of [a, b, c] for a x + b y <= c", |value| {
         let [a, b, c] = exactly(value, "three numbers: [a, b, c] for a x + b y <= c")?;
-        let read = |name: &str, value: &Value| f64::read(value).map_err(|why| format!("has a number {name} that {why}"));
+        let read =
+            |name: &str, value: &Value| f64::read(value).map_err(|why| format!("has a number {name} that {why}"));
         Ok([read("a", a)?, read("b", b)?, read("c", c)?])
     })?;
     let (kind, polygon) = match half_plane_intersection(&planes) {
@@ -403,7 +447,9 @@ fn side_op<T: Number>(read: &Reader, _: &dyn Join) -> Result<Value, BadInput> {
 fn line_distance_op<T: Number>(read: &Reader, _: &dyn Join) -> Result<Value, BadInput> {
     let (line, point) = (read.line::<T>("line")?, read.point("point")?);
     let signed = line_distance(line, point);
-    Ok(json!({ "distance": json::told(signed.abs()), "signed": json::told(signed), "nearest": told(foot(line, point)) }))
+    Ok(
+        json!({ "distance": json::told(signed.abs()), "signed": json::told(signed), "nearest": told(foot(line, point)) }),
+    )
 }
 
 fn segment_distance_op<T: Number>(read: &Reader, _: &dyn Join) -> Result<Value, BadInput> {
@@ -432,6 +478,10 @@ fn rotate_op(read: &Reader, _: &dyn Join) -> Result<Value, BadInput> {
         None => Point::default(),
         Some(_) => read.point("about")?,
     };
-    let turned: Vec<Point> = read.points("points")?.iter().map(|p| (*p - about).rotated(radians) + about).collect();
+    let turned: Vec<Point> = read
+        .points("points")?
+        .iter()
+        .map(|p| (*p - about).rotated(radians) + about)
+        .collect();
     Ok(json!({ "points": all_told(&turned) }))
 }
