@@ -461,3 +461,144 @@ impl Prepared for Plane {
         }]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ParamValue;
+    use crate::tests::OnThreads;
+
+    fn prepare(op: &str, points: i64, shape: &str, comparison: &str) -> Result<Box<dyn Prepared>, BadInput> {
+        let text = |name: &str, value: &str| (name.to_owned(), ParamValue::Text(value.to_owned()));
+        let given = [
+            text("op", op),
+            text("shape", shape),
+            text("comparison", comparison),
+            ("points".to_owned(), ParamValue::Integer(points)),
+            ("inputs".to_owned(), ParamValue::Integer(2)),
+        ];
+        Geometry.prepare(&Params::resolve(&ABOUT, &given).unwrap(), 5)
+    }
+
+    fn choices(name: &str) -> &'static [&'static str] {
+        let parameter = ABOUT
+            .parameters
+            .iter()
+            .find(|parameter| parameter.name == name)
+            .unwrap();
+        let Domain::Choice(choices) = parameter.domain else {
+            panic!("{name} is no choice")
+        };
+        choices
+    }
+
+    #[test]
+    fn every_operation_on_every_shape_verifies_and_forks() {
+        for op in choices("op") {
+            for shape in choices("shape") {
+                for comparison in choices("comparison") {
+                    for points in [2, 3, 50, 900] {
+                        let Ok(prepared) = prepare(op, points, shape, comparison) else {
+                            assert_eq!(*comparison, "eps", "{op} {shape} {points}");
+                            continue;
+                        };
+                        let answer = prepared.run(1, &Sequential);
+                        assert_eq!(
+                            prepared.verify(1, &answer),
+                            Ok(()),
+                            "{op} {shape} {comparison} {points}"
+                        );
+                        assert_eq!(
+                            prepared.run(1, &OnThreads(2)),
+                            answer,
+                            "{op} {shape} {comparison} {points}"
+                        );
+                        assert_eq!(prepared.facts().len(), usize::from(*comparison == "eps"));
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn large_inputs_verify_and_fork() {
+        for op in choices("op") {
+            for shape in ["disk", "circle", "grid"] {
+                let prepared = prepare(op, 100_000, shape, "exact").unwrap();
+                let answer = prepared.run(1, &OnThreads(2));
+                assert_eq!(prepared.verify(1, &answer), Ok(()), "{op} {shape}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_oracles_tell_wrong_results() {
+        let mut random = Random::new(1, 1);
+        let points = shaped(500, "disk", &mut random);
+        let hull = convex_hull(&points, false, Comparison::Exact, &Sequential);
+        assert_eq!(oracle::hull(&points, &hull), Ok(()));
+        for wrong in [
+            &hull[1..],
+            &[&hull[..], &[hull[0]]].concat()[..],
+            &hull[..1],
+            &hull.iter().rev().copied().collect::<Vec<_>>(),
+        ] {
+            assert!(oracle::hull(&points, wrong).is_err());
+        }
+        let mut moved = hull.clone();
+        moved[2] = moved[2] * 1.5;
+        assert!(oracle::hull(&points, &moved).is_err());
+        let pair = |pair: [u32; 2]| {
+            let [a, b] = pair.map(|at| points[at as usize]);
+            Some(Pair {
+                distance: (a - b).length(),
+                pair,
+            })
+        };
+        assert!(oracle::closest(&points, pair([0, 1])).is_err());
+        assert!(oracle::farthest(&points, pair([0, 1])).is_err());
+        assert!(oracle::closest(&points, None).is_err());
+        let circle = |x: f64, radius: f64| {
+            Some(Enclosing {
+                center: Point::new(x, 0.0),
+                radius,
+            })
+        };
+        assert!(oracle::enclosing(&points, circle(0.0, 0.5)).is_err());
+        assert!(oracle::enclosing(&points, circle(0.3, 1.5)).is_err());
+        let polygon = star(20, &points, &mut random);
+        let mut places = points_in_polygon(&polygon, &points, Comparison::Exact, &Sequential);
+        assert_eq!(oracle::places(&polygon, &points, &places, 0.0), Ok(()));
+        places[7] = if places[7] == Place::Inside {
+            Place::Outside
+        } else {
+            Place::Inside
+        };
+        assert!(oracle::places(&polygon, &points, &places, 0.0).is_err());
+        let segments: Vec<[Point; 2]> = points.chunks(2).map(|pair| [pair[0], pair[1]]).collect();
+        let mut pairs = crossings(&segments, &Sequential);
+        assert_eq!(oracle::crossings(&segments, &pairs), Ok(()));
+        pairs.remove(pairs.len() / 2);
+        assert!(oracle::crossings(&segments, &pairs).is_err());
+        let mut triangles = delaunay(&points, &Sequential);
+        assert_eq!(oracle::delaunay(&points, &triangles), Ok(()));
+        triangles.pop();
+        assert!(oracle::delaunay(&points, &triangles).is_err());
+        let input = Input::new(Op::HalfPlanes, 500, "disk", Random::new(2, 2));
+        let region = half_plane_intersection(&input.planes);
+        assert_eq!(oracle::half_planes(&input.planes, &region), Ok(()));
+        let HalfPlanes::Polygon(mut corners) = region else {
+            panic!("bounded")
+        };
+        corners[0] = corners[0] * 1.1;
+        assert!(oracle::half_planes(&input.planes, &HalfPlanes::Polygon(corners)).is_err());
+    }
+
+    #[test]
+    fn what_would_never_end_or_fit_is_refused() {
+        let refused = |op, points, shape, comparison| prepare(op, points, shape, comparison).err().unwrap().to_string();
+        assert!(refused("crossings", 5000, "equal", "exact").starts_with("shape: equal makes every two segments meet"));
+        assert!(refused("delaunay", 50, "disk", "eps").starts_with("comparison: delaunay is done by exact"));
+        assert!(refused("point_in_polygon", 1_000_000, "disk", "eps").starts_with("points: by eps every point"));
+    }
+}
