@@ -27,6 +27,7 @@ pub mod upsampling;
 
 pub use allreduce::Allreduce;
 pub use combination_sum::{CombinationSum, combinations, count_combinations, search_count};
+pub use geometry::Geometry;
 pub use join::{Join, Sequential, for_each_piece};
 pub use lowest_common_ancestor::{
     AncestorIndex, Inlabel, LowestCommonAncestor, Preorder, Tree, answer_all, by_traversal,
@@ -126,6 +127,7 @@ pub static CATALOGUE: &[&dyn Workload] = &[
     &CombinationSum,
     &MixedPrecision,
     &Allreduce,
+    &Geometry,
 ];
 
 /// The workload of this name.

@@ -1,0 +1,487 @@
+//! The JSON door: an object whose `op` says what is wanted of the other fields.
+//!
+//! A point is `[x, y]`, a segment or a line two points, a polygon its corners in order. If all coordinates of a
+//! case are whole numbers of 64 bits, it is worked out in whole numbers: nothing is rounded, and
+//! points of the answer that were given come back as whole numbers. Otherwise coordinates are f64; a
+//! whole number beyond 2^53 among them is refused rather than rounded. `comparison` is `"exact"`,
+//! the default, `{"eps": 1e-9}`, or `{"both": 1e-9}` for both answers side by side.
+
+use serde_json::{Map, Value, json};
+
+use super::predicate::{GREATEST_COORDINATE, LEAST_COORDINATE};
+use super::segment::{
+    LineMeeting, Meeting, foot, line_distance, line_intersection, segment_distance, segment_intersection,
+};
+use super::{
+    Comparison, Coordinate, HalfPlanes, Pair, Point, Side, centroid, closest_pair, convex_hull, convexity,
+    crossings_at_most, delaunay, diameter, half_plane_intersection, min_enclosing_circle, plain_area,
+    points_in_polygon, polygon_area,
+};
+use crate::json::{self, Case};
+use crate::nearest;
+use crate::{BadInput, Join};
+
+/// What each op takes and gives, for the catalogue.
+pub(super) const SHAPES: &str = "Time O(n log n) for each op, but point_in_polygon by eps; see the module for sources. \
+    A point is [x, y], a segment or line two points, a circle {center, radius} or [x, y, radius], a polygon its corners in order. \
+    Whole numbers of 64 bits everywhere are worked out in whole numbers. comparison is \"exact\" (default), {\"eps\": 1e-9} or \
+    {\"both\": 1e-9}. Pairs are numbers i < j, ties go to the smallest.";
+
+/// Of more crossing pairs than this the answer would take too much memory.
+const MOST_PAIRS: usize = 16_000_000;
+
+/// A coordinate that JSON has.
+trait Number: Coordinate {
+    fn read(value: &Value) -> Result<Self, String>;
+    fn told(self) -> Value;
+}
+
+impl Number for f64 {
+    fn read(value: &Value) -> Result<f64, String> {
+        let number = json::number(value)?;
+        if !number.is_finite() {
+            return Err(format!("is {number}; give a finite number"));
+        }
+        if !value.is_f64() && number.abs() > (1_u64 << 53) as f64 {
+            return Err(format!(
+                "is {value}, which f64 may not hold; give whole numbers of 64 bits everywhere, or write it with a decimal point"
+            ));
+        }
+        if number != 0.0 && !(LEAST_COORDINATE..=GREATEST_COORDINATE).contains(&number.abs()) {
+            return Err(format!(
+                "is {number}; give 0 or a magnitude from {LEAST_COORDINATE:e} to {GREATEST_COORDINATE:e}, \
+                 so that products can be told exactly"
+            ));
+        }
+        Ok(number)
+    }
+
+    fn told(self) -> Value {
+        json::told(self)
+    }
+}
+
+impl Number for i64 {
+    fn read(value: &Value) -> Result<i64, String> {
+        value
+            .as_i64()
+            .ok_or_else(|| format!("is {}; give a whole number", json::kind(value)))
+    }
+
+    fn told(self) -> Value {
+        Value::from(self)
+    }
+}
+
+type Run = fn(&Reader, &dyn Join) -> Result<Value, BadInput>;
+
+/// One thing that can be asked for.
+struct Op {
+    name: &'static str,
+    /// Fields that hold coordinates.
+    coordinates: &'static [&'static str],
+    /// Other fields, but for `op`.
+    others: &'static [&'static str],
+    in_f64: Run,
+    /// The same on whole numbers, if it can be done on them.
+    in_whole: Option<Run>,
+}
+
+const COMPARED: &[&str] = &["comparison"];
+
+/// An operation on either kind of number.
+macro_rules! either {
+    ($name:literal, $coordinates:expr, $others:expr, $run:ident) => {
+        Op {
+            name: $name,
+            coordinates: &$coordinates,
+            others: $others,
+            in_f64: $run::<f64>,
+            in_whole: Some($run::<i64>),
+        }
+    };
+}
+
+/// An operation on f64.
+macro_rules! floats {
+    ($name:literal, $coordinates:expr, $others:expr, $run:ident) => {
+        Op {
+            name: $name,
+            coordinates: &$coordinates,
+            others: $others,
+            in_f64: $run,
+            in_whole: None,
+        }
+    };
+}
+
+static OPS: &[Op] = &[
+    either!("convex_hull", ["points"], &["keep_collinear", "comparison"], hull_op),
+    either!("polygon_area", ["polygon"], COMPARED, area_op),
+    either!("centroid", ["polygon"], &[], centroid_op),
+    either!("is_convex", ["polygon"], COMPARED, convex_op),
+    either!("point_in_polygon", ["polygon", "points"], COMPARED, inside_op),
+    either!("segment_intersection", ["a", "b"], COMPARED, segments_op),
+    either!("line_intersection", ["a", "b"], COMPARED, lines_op),
+    floats!("segment_crossings", ["segments"], &[], crossings_op),
+    either!("closest_pair", ["points"], COMPARED, closest_op),
+    either!("diameter", ["points"], COMPARED, diameter_op),
+    either!("min_enclosing_circle", ["points"], COMPARED, enclosing_op),
+    floats!("half_plane_intersection", ["half_planes"], &[], half_planes_op),
+    floats!("delaunay", ["points"], &[], delaunay_op),
+    either!("side", ["a", "b", "c"], COMPARED, side_op),
+    either!("point_line_distance", ["line", "point"], &[], line_distance_op),
+    either!("point_segment_distance", ["segment", "point"], &[], segment_distance_op),
+    floats!("dot", ["a", "b"], &[], dot_op),
+    floats!("cross", ["a", "b"], &[], cross_op),
+    floats!("angle", ["a", "b"], &[], angle_op),
+    floats!("rotate", ["points", "about"], &["radians"], rotate_op),
+];
+
+/// Answers one case.
+pub(super) fn solve(input: &Value, join: &dyn Join) -> Result<Value, BadInput> {
+    let names = || OPS.iter().map(|op| op.name);
+    let Value::Object(fields) = input else {
+        return Err(BadInput::new(
+            "input",
+            format!(
+                "is {}; give an object with the field `op` and what it needs",
+                json::kind(input)
+            ),
+        ));
+    };
+    let listed = || names().collect::<Vec<_>>().join(", ");
+    let op = match fields.get("op") {
+        Some(Value::String(op)) => op,
+        Some(other) => {
+            return Err(BadInput::new(
+                "op",
+                format!("is {}; give one of {}", json::kind(other), listed()),
+            ));
+        }
+        None => return Err(BadInput::new("op", format!("is missing; give one of {}", listed()))),
+    };
+    let Some(op) = OPS.iter().find(|known| known.name == op) else {
+        let hint = match nearest(op, names()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("give one of {}", listed()),
+        };
+        return Err(BadInput::new("op", format!("`{op}` is not known; {hint}")));
+    };
+    if op.others.contains(&"comparison")
+        && let Some(eps) = fields.get("comparison").and_then(|comparison| comparison.get("both"))
+    {
+        let with = |comparison: Value| {
+            let mut fields: Map<String, Value> = fields.clone();
+            fields.insert("comparison".to_owned(), comparison);
+            one(op, &Value::Object(fields), join)
+        };
+        let (by_eps, exact) = (with(json!({ "eps": eps }))?, with(json!("exact"))?);
+        return Ok(json!({ "same": exact == by_eps, "exact": exact, "eps": by_eps }));
+    }
+    one(op, input, join)
+}
+
+fn one(op: &Op, input: &Value, join: &dyn Join) -> Result<Value, BadInput> {
+    let known: Vec<&str> = ["op"].iter().chain(op.coordinates).chain(op.others).copied().collect();
+    let case = Case::open(input, &known)?;
+    let whole = op
+        .coordinates
+        .iter()
+        .all(|field| case.optional(field).is_none_or(all_whole));
+    let run = op.in_whole.filter(|_| whole).unwrap_or(op.in_f64);
+    run(&Reader { case }, join)
+}
+
+fn all_whole(value: &Value) -> bool {
+    match value {
+        Value::Array(items) => items.iter().all(all_whole),
+        // What is no number at all is refused by either reading.
+        Value::Number(_) => value.as_i64().is_some(),
+        _ => true,
+    }
+}
+
+/// Reads geometry from a case.
+struct Reader<'a> {
+    case: Case<'a>,
+}
+
+fn array<'a>(value: &'a Value, wanted: &str) -> Result<&'a [Value], String> {
+    match value {
+        Value::Array(items) => Ok(items),
+        other => Err(format!("is {}; give {wanted}", json::kind(other))),
+    }
+}
+
+fn exactly<'a, const N: usize>(value: &'a Value, wanted: &str) -> Result<[&'a Value; N], String> {
+    let items = array(value, wanted)?;
+    let all: Vec<&Value> = items.iter().collect();
+    <[&Value; N]>::try_from(all).map_err(|_| format!("holds {} values; give {wanted}", items.len()))
+}
+
+fn point<T: Number>(value: &Value) -> Result<Point<T>, String> {
+    let [x, y] = exactly(value, "a point: [x, y]")?;
+    let read = |name: &str, value: &Value| T::read(value).map_err(|why| format!("has an {name} that {why}"));
+    Ok(Point::new(read("x", x)?, read("y", y)?))
+}
+
+fn two_points<T: Number>(value: &Value) -> Result<[Point<T>; 2], String> {
+    let [a, b] = exactly(value, "two points: [[x, y], [x, y]]")?;
+    let read = |at: usize, value: &Value| point(value).map_err(|why| format!("point {at} {why}"));
+    Ok([read(0, a)?, read(1, b)?])
+}
+
+impl<'a> Reader<'a> {
+    fn value(&self, field: &str) -> Result<&'a Value, BadInput> {
+        self.case.optional(field).ok_or_else(|| {
+            BadInput::new(
+                field,
+                "is missing; see `threadscape workloads geometry` for the fields of each op",
+            )
+        })
+    }
+
+    fn one<V>(&self, field: &str, read: impl Fn(&Value) -> Result<V, String>) -> Result<V, BadInput> {
+        read(self.value(field)?).map_err(|why| BadInput::new(field, why))
+    }
+
+    fn many<V>(
+        &self,
+        field: &str,
+        wanted: &str,
+        read: impl Fn(&Value) -> Result<V, String>,
+    ) -> Result<Vec<V>, BadInput> {
+        let items = array(self.value(field)?, wanted).map_err(|why| BadInput::new(field, why))?;
+        if u32::try_from(items.len()).is_err() {
+            return Err(BadInput::new(
+                field,
+                format!("holds {} values; give fewer than 2^32", items.len()),
+            ));
+        }
+        let each = |(at, item)| read(item).map_err(|why| BadInput::new(field, format!("element {at} {why}")));
+        items.iter().enumerate().map(each).collect()
+    }
+
+    fn point<T: Number>(&self, field: &str) -> Result<Point<T>, BadInput> {
+        self.one(field, point)
+    }
+
+    fn points<T: Number>(&self, field: &str) -> Result<Vec<Point<T>>, BadInput> {
+        self.many(field, "an array of points: [[x, y], …]", point)
+    }
+
+    /// At least so many points.
+    fn enough<T: Number>(&self, field: &str, least: usize, why: &str) -> Result<Vec<Point<T>>, BadInput> {
+        let points = self.points(field)?;
+        if points.len() < least {
+            return Err(BadInput::new(
+                field,
+                format!("holds {}; give at least {least}: {why}", points.len()),
+            ));
+        }
+        Ok(points)
+    }
+
+    fn segment<T: Number>(&self, field: &str) -> Result<[Point<T>; 2], BadInput> {
+        self.one(field, two_points)
+    }
+
+    fn line<T: Number>(&self, field: &str) -> Result<[Point<T>; 2], BadInput> {
+        let [a, b] = self.segment(field)?;
+        if a == b {
+            return Err(BadInput::new(
+                field,
+                "has two equal points, through which there is no one line; give two that differ",
+            ));
+        }
+        Ok([a, b])
+    }
+
+    fn comparison(&self) -> Result<Comparison, BadInput> {
+        const WANTED: &str = r#"give "exact", {"eps": 1e-9} or {"both": 1e-9}"#;
+        let refuse = |why: String| Err(BadInput::new("comparison", why));
+        match self.case.optional("comparison") {
+            None => Ok(Comparison::Exact),
+            Some(Value::String(text)) if text == "exact" => Ok(Comparison::Exact),
+            Some(Value::Object(fields)) if fields.len() == 1 && fields.contains_key("eps") => {
+                match fields.get("eps").and_then(Value::as_f64) {
+                    Some(eps) if eps.is_finite() && eps >= 0.0 => Ok(Comparison::Eps(eps)),
+                    _ => refuse("has an eps that is no number of 0 or more".to_owned()),
+                }
+            }
+            Some(other) => refuse(format!("is {other}; {WANTED}")),
+        }
+    }
+}
+
+fn told<T: Number>(p: Point<T>) -> Value {
+    json!([p.x.told(), p.y.told()])
+}
+
+fn all_told<T: Number>(points: &[Point<T>]) -> Value {
+    points.iter().map(|p| told(*p)).collect()
+}
+
+fn hull_op<T: Number>(read: &Reader, join: &dyn Join) -> Result<Value, BadInput> {
+    let (points, keep) = (read.points::<T>("points")?, read.case.flag_or("keep_collinear", false)?);
+    let hull = convex_hull(&points, keep, read.comparison()?, join);
+    Ok(json!({ "hull": all_told(&hull) }))
+}
+
+fn area_op<T: Number>(read: &Reader, _: &dyn Join) -> Result<Value, BadInput> {
+    let polygon = read.points::<T>("polygon")?;
+    let area = match read.comparison()? {
+        Comparison::Exact => polygon_area(&polygon),
+        Comparison::Eps(_) => plain_area(&polygon),
+    };
+    Ok(json!({ "area": json::told(area) }))
+}
+
+fn centroid_op<T: Number>(read: &Reader, _: &dyn Join) -> Result<Value, BadInput> {
+    let polygon = read.enough::<T>("polygon", 1, "no corners have no centre")?;
+    Ok(json!({ "centroid": centroid(&polygon).map(told) }))
+}
+
+fn convex_op<T: Number>(read: &Reader, _: &dyn Join) -> Result<Value, BadInput> {
+    let found = convexity(&read.points::<T>("polygon")?, read.comparison()?);
+    Ok(json!({ "convex": found.convex, "strictly": found.strictly }))
+}
+
+fn inside_op<T: Number>(read: &Reader, join: &dyn Join) -> Result<Value, BadInput> {
+    let (polygon, points) = (read.points::<T>("polygon")?, read.points::<T>("points")?);
+    let places = points_in_polygon(&polygon, &points, read.comparison()?, join);
+    let names: Vec<&str> = places.iter().map(|place| place.name()).collect();
+    Ok(json!({ "where": names }))
+}
+
+fn segments_op<T: Number>(read: &Reader, _: &dyn Join) -> Result<Value, BadInput> {
+    let (a, b) = (read.segment::<T>("a")?, read.segment::<T>("b")?);
+    let (kind, points) = match segment_intersection(a, b, read.comparison()?) {
+        Meeting::None => ("none", json!([])),
+        Meeting::End(p) => ("point", json!([told(p)])),
+        Meeting::Crossing(p) => ("point", json!([told(p)])),
+        Meeting::Overlap(ends) => ("overlap", all_told(&ends)),
+    };
+    Ok(json!({ "kind": kind, "points": points }))
+}
+
+fn lines_op<T: Number>(read: &Reader, _: &dyn Join) -> Result<Value, BadInput> {
+    let (a, b) = (read.line::<T>("a")?, read.line::<T>("b")?);
+    Ok(match line_intersection(a, b, read.comparison()?) {
+        LineMeeting::Parallel => json!({ "kind": "none", "points": [] }),
+        LineMeeting::Point(p) => json!({ "kind": "point", "points": [told(p)] }),
+        LineMeeting::Same => json!({ "kind": "same", "points": [] }),
+    })
+}
+
+fn crossings_op(read: &Reader, join: &dyn Join) -> Result<Value, BadInput> {
+    let segments = read.many("segments", "an array of segments: [[[x, y], [x, y]], …]", two_points)?;
+    let pairs = crossings_at_most(&segments, MOST_PAIRS, join).map_err(|_| {
+        BadInput::new(
+            "segments",
+            format!("more than {MOST_PAIRS} pairs of them meet; give fewer segments"),
+        )
+    })?;
+    Ok(json!({ "pairs": pairs }))
+}
+
+fn pair_told(found: Option<Pair>) -> Value {
+    found.map_or(
+        Value::Null,
+        |found| json!({ "distance": json::told(found.distance), "pair": found.pair }),
+    )
+}
+
+const A_PAIR: &str = "a pair needs two points";
+
+fn closest_op<T: Number>(read: &Reader, join: &dyn Join) -> Result<Value, BadInput> {
+    let points = read.enough::<T>("points", 2, A_PAIR)?;
+    Ok(pair_told(closest_pair(&points, read.comparison()?, join)))
+}
+
+fn diameter_op<T: Number>(read: &Reader, join: &dyn Join) -> Result<Value, BadInput> {
+    let points = read.enough::<T>("points", 2, A_PAIR)?;
+    Ok(pair_told(diameter(&points, read.comparison()?, join)))
+}
+
+fn enclosing_op<T: Number>(read: &Reader, join: &dyn Join) -> Result<Value, BadInput> {
+    let points = read.enough::<T>("points", 1, "no points have no smallest circle")?;
+    let circle = min_enclosing_circle(&points, read.comparison()?, join);
+    Ok(circle.map_or(
+        Value::Null,
+        |circle| json!({ "center": told(circle.center), "radius": json::told(circle.radius) }),
+    ))
+}
+
+fn half_planes_op(read: &Reader, _: &dyn Join) -> Result<Value, BadInput> {
+    let planes = read.many("half_planes", "an array of [a, b, c] for a x + b y <= c", |value| {
+        let [a, b, c] = exactly(value, "three numbers: [a, b, c] for a x + b y <= c")?;
+        let read =
+            |name: &str, value: &Value| f64::read(value).map_err(|why| format!("has a number {name} that {why}"));
+        Ok([read("a", a)?, read("b", b)?, read("c", c)?])
+    })?;
+    let (kind, polygon) = match half_plane_intersection(&planes) {
+        HalfPlanes::Polygon(corners) => ("polygon", corners),
+        HalfPlanes::Empty => ("empty", Vec::new()),
+        HalfPlanes::Unbounded(corners) => ("unbounded", corners),
+        HalfPlanes::Degenerate(corners) => ("degenerate", corners),
+    };
+    Ok(json!({ "kind": kind, "polygon": all_told(&polygon) }))
+}
+
+fn delaunay_op(read: &Reader, join: &dyn Join) -> Result<Value, BadInput> {
+    Ok(json!({ "triangles": delaunay(&read.points("points")?, join) }))
+}
+
+fn side_op<T: Number>(read: &Reader, _: &dyn Join) -> Result<Value, BadInput> {
+    let [a, b, c] = [read.point::<T>("a")?, read.point("b")?, read.point("c")?];
+    let side = match read.comparison()?.side(a, b, c) {
+        Side::Left => "left",
+        Side::On => "on",
+        Side::Right => "right",
+    };
+    Ok(json!({ "side": side }))
+}
+
+fn line_distance_op<T: Number>(read: &Reader, _: &dyn Join) -> Result<Value, BadInput> {
+    let (line, point) = (read.line::<T>("line")?, read.point("point")?);
+    let signed = line_distance(line, point);
+    Ok(
+        json!({ "distance": json::told(signed.abs()), "signed": json::told(signed), "nearest": told(foot(line, point)) }),
+    )
+}
+
+fn segment_distance_op<T: Number>(read: &Reader, _: &dyn Join) -> Result<Value, BadInput> {
+    let (distance, nearest) = segment_distance(read.segment::<T>("segment")?, read.point("point")?);
+    Ok(json!({ "distance": json::told(distance), "nearest": told(nearest) }))
+}
+
+fn dot_op(read: &Reader, _: &dyn Join) -> Result<Value, BadInput> {
+    Ok(json!({ "dot": json::told(read.point("a")?.dot(read.point("b")?)) }))
+}
+
+fn cross_op(read: &Reader, _: &dyn Join) -> Result<Value, BadInput> {
+    Ok(json!({ "cross": json::told(read.point("a")?.cross(read.point("b")?)) }))
+}
+
+fn angle_op(read: &Reader, _: &dyn Join) -> Result<Value, BadInput> {
+    Ok(json!({ "radians": json::told(read.point("a")?.angle_to(read.point("b")?)) }))
+}
+
+fn rotate_op(read: &Reader, _: &dyn Join) -> Result<Value, BadInput> {
+    let radians = read.case.number("radians")?;
+    if !radians.is_finite() {
+        return Err(BadInput::new("radians", format!("is {radians}; give a finite number")));
+    }
+    let about = match read.case.optional("about") {
+        None => Point::default(),
+        Some(_) => read.point("about")?,
+    };
+    let turned: Vec<Point> = read
+        .points("points")?
+        .iter()
+        .map(|p| (*p - about).rotated(radians) + about)
+        .collect();
+    Ok(json!({ "points": all_told(&turned) }))
+}
