@@ -259,12 +259,15 @@ macro_rules! multiplied {
 }
 
 #[cfg(target_arch = "x86_64")]
-use super::avx512;
+use super::{avx2, avx512};
 
-multiplied!(f32, F32: Level::Avx512 | Level::Avx512Bf16 => avx512::Widened<f32>);
-multiplied!(f16, F16: Level::Avx512 | Level::Avx512Bf16 => avx512::Widened<f16>);
-multiplied!(bf16, Bf16: Level::Avx512 => avx512::Widened<bf16>, Level::Avx512Bf16 => avx512::Pairs);
-multiplied!(f64, F64: Level::Avx512 | Level::Avx512Bf16 => avx512::Doubles);
+multiplied!(f32, F32: Level::Avx512 | Level::Avx512Bf16 => avx512::Widened<f32>, Level::Avx2 => avx2::Widened<f32>);
+multiplied!(f16, F16: Level::Avx512 | Level::Avx512Bf16 => avx512::Widened<f16>, Level::Avx2 => avx2::Widened<f16>);
+multiplied!(
+    bf16, Bf16: Level::Avx512Bf16 => avx512::Pairs, Level::Avx512 => avx512::Widened<bf16>,
+    Level::Avx2 => avx2::Widened<bf16>
+);
+multiplied!(f64, F64: Level::Avx512 | Level::Avx512Bf16 => avx512::Doubles, Level::Avx2 => avx2::Doubles<f64>);
 
 #[cfg(test)]
 mod tests {
