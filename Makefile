@@ -7,7 +7,10 @@ STAMP := dashboard/node_modules/.package-lock.json
 DASHBOARD_SOURCES := $(shell find dashboard -path dashboard/node_modules -prune -o -path dashboard/dist -prune -o -type f -print 2>/dev/null)
 BINARY := $(or $(CARGO_TARGET_DIR),target)/release/threadscape
 
-.PHONY: help run build dashboard test test-rust test-dashboard test-browser lint bench clean need-node need-browser
+PEERS := $(or $(CARGO_TARGET_DIR),target)/peers
+NATIVE := $(PEERS)/native
+
+.PHONY: help run build dashboard test test-rust test-dashboard test-browser lint bench bench-peers clean need-node need-browser need-peers
 
 help: ## what each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 26
@@ -59,6 +62,28 @@ lint: ## formatting and clippy, warnings are errors
 
 bench: ## what we promise to cost, against limits and peers, as one table
 	@$(CARGO) bench --locked --bench reading --bench ledger --bench pools --bench workloads --bench serving
+
+# Peers come from PyPI (torch, scipy, OpenCV and others: some 6 GiB in target/peers), crates.io and Debian.
+need-peers: $(PEERS)/venv/.installed
+	@command -v mpicxx >/dev/null && command -v g++ >/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends g++ openmpi-bin libopenmpi-dev; \
+	  else \
+	    echo "comparing with OpenMPI needs it: run 'apt-get install g++ openmpi-bin libopenmpi-dev' as root" >&2; exit 1; \
+	  fi; }
+
+$(PEERS)/venv/.installed: benches/peers/requirements.txt
+	python3 -m venv $(PEERS)/venv
+	$(PEERS)/venv/bin/pip install --quiet -r $<
+	@touch $@
+
+$(NATIVE)/%: benches/peers/native/%.cpp benches/peers/native/protocol.hpp | need-peers
+	@mkdir -p $(NATIVE)
+	$(if $(findstring mpi,$*),mpicxx,g++) -O3 -march=native -std=c++20 -fopenmp -o $@ $<
+
+bench-peers: need-peers $(patsubst benches/peers/native/%.cpp,$(NATIVE)/%,$(wildcard benches/peers/native/*.cpp)) ## the workloads against what one would use instead; ONLY="title" for some rows
+	cd benches/peers && $(CARGO) build --release --locked --target-dir $(abspath $(PEERS))
+	@$(PEERS)/venv/bin/python benches/peers/run.py --ours $(PEERS)/release/ours --native $(NATIVE) --only "$(ONLY)"
 
 clean:
 	$(CARGO) clean

@@ -91,7 +91,11 @@ impl<T: Element> Case for Attention<T> {
         let k = Heads::dense(&self.k, 1, heads, keys, dim);
         let v = Heads::dense(&self.v, 1, heads, keys, dim);
         let mask = if self.causal { Mask::TopLeft } else { Mask::Full };
-        let attend = if matches!(self.pass, Pass::Decode) { decode } else { forward };
+        let attend = if matches!(self.pass, Pass::Decode) {
+            decode
+        } else {
+            forward
+        };
         let output = HeadsMut::dense(&mut self.output, 1, heads, queries, dim);
         attend(join, q, k, v, mask, None, None, output, &mut self.log_sum_exp);
         if matches!(self.pass, Pass::Backward) {

@@ -31,7 +31,11 @@ pub fn open(name: &str, asked: &Asked) -> Box<dyn Case + Send> {
             })
         }
         "hull_geo" => {
-            let cloud: MultiPoint<f64> = points(asked, "points").iter().map(|p| (p.x, p.y)).collect::<Vec<_>>().into();
+            let cloud: MultiPoint<f64> = points(asked, "points")
+                .iter()
+                .map(|p| (p.x, p.y))
+                .collect::<Vec<_>>()
+                .into();
             told(move |_| {
                 let hull = cloud.convex_hull();
                 vec![(hull.exterior().0.len() - 1) as f64, hull.unsigned_area()]

@@ -1,9 +1,7 @@
 //! Merge, maximum gap, lowest common ancestor and combination sum, and their peers that are Rust.
 
 use rayon::prelude::*;
-use threadscape_workloads::{
-    Join, Preorder, Tree, answer_all, count_combinations, maximum_gap, merge, search_count,
-};
+use threadscape_workloads::{Join, Preorder, Tree, answer_all, count_combinations, maximum_gap, merge, search_count};
 
 use crate::{Asked, Case};
 

@@ -8,8 +8,8 @@
 mod allreduce;
 mod attention;
 mod geometry;
-mod lists;
 mod limits;
+mod lists;
 mod training;
 mod upsampling;
 
@@ -38,9 +38,7 @@ pub struct Asked(HashMap<String, String>);
 
 impl Asked {
     pub fn text(&self, name: &str) -> &str {
-        self.0
-            .get(name)
-            .unwrap_or_else(|| panic!("the case needs {name}=…"))
+        self.0.get(name).unwrap_or_else(|| panic!("the case needs {name}=…"))
     }
 
     pub fn text_or<'a>(&'a self, name: &str, default: &'a str) -> &'a str {
@@ -48,7 +46,9 @@ impl Asked {
     }
 
     pub fn size(&self, name: &str) -> usize {
-        self.text(name).parse().unwrap_or_else(|_| panic!("{name} is not a size"))
+        self.text(name)
+            .parse()
+            .unwrap_or_else(|_| panic!("{name} is not a size"))
     }
 
     /// A file of little-endian values.

@@ -6,7 +6,9 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use threadscape_workloads::Join;
 use threadscape_workloads::linear::{Element, Real};
 use threadscape_workloads::mixed_precision::digits::Samples;
-use threadscape_workloads::mixed_precision::{ConvolutionNet, LossScale, Network, Optimizer, Perceptron, Trainer};
+use threadscape_workloads::mixed_precision::{
+    ConvolutionNet, LossScale, Network, Optimizer, Perceptron, Trainer, Vectors,
+};
 
 use crate::{Asked, Case};
 
@@ -21,7 +23,7 @@ pub fn open(name: &str, asked: &Asked) -> Box<dyn Case + Send> {
     }
 }
 
-fn typed<T: Element>(asked: &Asked) -> Box<dyn Case + Send> {
+fn typed<T: Element<Sum: Vectors>>(asked: &Asked) -> Box<dyn Case + Send> {
     let mut random = Xoshiro256PlusPlus::seed_from_u64(1);
     let batch = asked.size("batch");
     let samples = Samples {
