@@ -195,7 +195,7 @@ impl<T: Element<Sum = f32>> Kernel for Widened<T> {
     const ROWS: usize = ROWS;
     const COLUMNS: usize = 32;
     const VALUES: usize = 1;
-    const DEPTH: usize = 256;
+    const DEPTH: usize = 384;
     const BAND: usize = 28 * ROWS;
     // Only f32 is packed as it is stored.
     const IN_PLACE: bool = size_of::<T>() == size_of::<f32>();
@@ -221,7 +221,7 @@ impl Kernel for Doubles {
     const ROWS: usize = ROWS;
     const COLUMNS: usize = 16;
     const VALUES: usize = 1;
-    const DEPTH: usize = 256;
+    const DEPTH: usize = 384;
     const BAND: usize = 14 * ROWS;
     const IN_PLACE: bool = true;
 
@@ -246,7 +246,7 @@ impl Kernel for Pairs {
     const ROWS: usize = ROWS;
     const COLUMNS: usize = 32;
     const VALUES: usize = 2;
-    const DEPTH: usize = 512;
+    const DEPTH: usize = 1024;
     const BAND: usize = 28 * ROWS;
     const IN_PLACE: bool = false;
 
