@@ -48,10 +48,10 @@ macro_rules! kernel {
                         // SAFETY: a step of `b` is two vectors wide.
                         let first = unsafe { $load(b) };
                         // SAFETY: as above.
-                        let second = unsafe { $load(b.add($lanes)) };
+                        let second = unsafe { $load(b.wrapping_add($lanes)) };
                         for r in 0..R {
                             // SAFETY: a step of `a` has `ROWS` lanes.
-                            let value = $set1(unsafe { *a.add(r) });
+                            let value = $set1(unsafe { *a.wrapping_add(r) });
                             sums[r][0] = $fmadd(value, first, sums[r][0]);
                             sums[r][1] = $fmadd(value, second, sums[r][1]);
                         }
@@ -64,7 +64,7 @@ macro_rules! kernel {
                             // SAFETY: a row of the array is two vectors wide.
                             unsafe { $store(values[r].as_mut_ptr(), sums[r][0]) };
                             // SAFETY: as above.
-                            unsafe { $store(values[r].as_mut_ptr().add($lanes), sums[r][1]) };
+                            unsafe { $store(values[r].as_mut_ptr().wrapping_add($lanes), sums[r][1]) };
                         }
                         // SAFETY: the tile lies inside `c`.
                         unsafe { store_plainly(&values, tile) };
@@ -74,8 +74,7 @@ macro_rules! kernel {
                     let alpha = $set1(tile.alpha);
                     for r in 0..R {
                         for v in 0..2 {
-                            // SAFETY: inside the tile.
-                            let c = unsafe { tile.c.add(r * tile.c_row_stride + v * $lanes) };
+                            let c = tile.c.wrapping_add(r * tile.c_row_stride + v * $lanes);
                             let mut value = $mul(alpha, sums[r][v]);
                             if tile.beta == 1.0 {
                                 // SAFETY: a whole vector of the tile.

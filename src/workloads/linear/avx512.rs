@@ -26,8 +26,7 @@ macro_rules! tiles {
             unsafe fn tile<const R: usize, const V: usize>(tile: &Tile<$packed, $sum>) {
                 let last: $mask = $first(tile.columns - (V - 1) * $lanes);
                 for row in 0..R {
-                    // SAFETY: the row's first element lies inside `c`.
-                    let c = unsafe { tile.c.add(row * tile.c_row_stride) };
+                    let c = tile.c.wrapping_add(row * tile.c_row_stride);
                     _mm_prefetch::<_MM_HINT_T0>(c.cast());
                     _mm_prefetch::<_MM_HINT_T0>(c.wrapping_add(tile.columns - 1).cast());
                 }
@@ -37,11 +36,11 @@ macro_rules! tiles {
                     let mut columns = [$zero(); V];
                     for v in 0..V {
                         // SAFETY: a step of `b` is two vectors wide.
-                        columns[v] = unsafe { $load(b.add(v * $lanes).cast()) };
+                        columns[v] = unsafe { $load(b.wrapping_add(v * $lanes).cast()) };
                     }
                     for r in 0..R {
                         // SAFETY: a step of `a` has `ROWS` lanes.
-                        let value = unsafe { a.add(r).read() };
+                        let value = unsafe { a.wrapping_add(r).read() };
                         let value = $broadcast(value);
                         for v in 0..V {
                             sums[r][v] = $fma(sums[r][v], value, columns[v]);
@@ -54,8 +53,7 @@ macro_rules! tiles {
                 let beta = $set1(tile.beta);
                 for r in 0..R {
                     for v in 0..V {
-                        // SAFETY: the vector's first element lies inside `c`.
-                        let c = unsafe { tile.c.add(r * tile.c_row_stride + v * $lanes) };
+                        let c = tile.c.wrapping_add(r * tile.c_row_stride + v * $lanes);
                         let whole = v + 1 < V || last == <$mask>::MAX;
                         let value = if tile.beta == 0.0 {
                             $mul(alpha, sums[r][v])
@@ -195,7 +193,7 @@ impl<T: Element<Sum = f32>> Kernel for Widened<T> {
     const ROWS: usize = ROWS;
     const COLUMNS: usize = 32;
     const VALUES: usize = 1;
-    const DEPTH: usize = 256;
+    const DEPTH: usize = 384;
     const BAND: usize = 28 * ROWS;
     // Only f32 is packed as it is stored.
     const IN_PLACE: bool = size_of::<T>() == size_of::<f32>();
@@ -221,7 +219,7 @@ impl Kernel for Doubles {
     const ROWS: usize = ROWS;
     const COLUMNS: usize = 16;
     const VALUES: usize = 1;
-    const DEPTH: usize = 256;
+    const DEPTH: usize = 384;
     const BAND: usize = 14 * ROWS;
     const IN_PLACE: bool = true;
 
@@ -246,7 +244,7 @@ impl Kernel for Pairs {
     const ROWS: usize = ROWS;
     const COLUMNS: usize = 32;
     const VALUES: usize = 2;
-    const DEPTH: usize = 512;
+    const DEPTH: usize = 1024;
     const BAND: usize = 28 * ROWS;
     const IN_PLACE: bool = false;
 

@@ -16,7 +16,7 @@ pub fn first_8(count: usize) -> u8 {
 /// Rows become columns.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn transposed_16(rows: [__m512; 16]) -> [__m512; 16] {
+fn transposed_16(rows: &[__m512; 16]) -> [__m512; 16] {
     let mut pairs = [_mm512_setzero_ps(); 16];
     for i in 0..8 {
         pairs[2 * i] = _mm512_unpacklo_ps(rows[2 * i], rows[2 * i + 1]);
@@ -49,7 +49,7 @@ fn transposed_16(rows: [__m512; 16]) -> [__m512; 16] {
 /// Rows become columns.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn transposed_8(rows: [__m512d; 8]) -> [__m512d; 8] {
+fn transposed_8(rows: &[__m512d; 8]) -> [__m512d; 8] {
     let mut pairs = [_mm512_setzero_pd(); 8];
     for i in 0..4 {
         pairs[2 * i] = _mm512_unpacklo_pd(rows[2 * i], rows[2 * i + 1]);
@@ -103,7 +103,7 @@ pub unsafe fn pack_widened<T: Element<Sum = f32>>(lanes: &Lanes<T>, into: *mut f
                 unsafe { some_16(from, count) }
             },
             // SAFETY: inside the panel or its slack.
-            |at, vector| unsafe { _mm512_storeu_ps(into.add(at), vector) }
+            |at, vector| unsafe { _mm512_storeu_ps(into.wrapping_add(at), vector) }
         );
     } else if lanes.depth_stride == 1 {
         for step in (0..lanes.depth).step_by(16) {
@@ -115,10 +115,10 @@ pub unsafe fn pack_widened<T: Element<Sum = f32>>(lanes: &Lanes<T>, into: *mut f
                     // SAFETY: so many values of the lane can be read.
                     *row = unsafe { some_16(from, count) };
                 }
-                let columns = transposed_16(rows);
+                let columns = transposed_16(&rows);
                 for (at, column) in columns.into_iter().enumerate().take(count) {
                     // SAFETY: inside the panel or its slack.
-                    unsafe { _mm512_storeu_ps(into.add((step + at) * width + first), column) };
+                    unsafe { _mm512_storeu_ps(into.wrapping_add((step + at) * width + first), column) };
                 }
             }
         }
@@ -154,7 +154,7 @@ pub unsafe fn pack_pairs(lanes: &Lanes<bf16>, into: *mut u32, width: usize) {
                 )
             },
             // SAFETY: inside the panel or its slack.
-            |at, vector| unsafe { _mm512_storeu_si512(into.add(at).cast(), vector) }
+            |at, vector| unsafe { _mm512_storeu_si512(into.wrapping_add(at).cast(), vector) }
         );
     } else if lanes.depth_stride == 1 {
         let steps = lanes.depth.div_ceil(2);
@@ -168,10 +168,10 @@ pub unsafe fn pack_pairs(lanes: &Lanes<bf16>, into: *mut u32, width: usize) {
                     // SAFETY: the values under the mask can be read.
                     *row = _mm512_castsi512_ps(unsafe { _mm512_maskz_loadu_epi16(mask, from.cast()) });
                 }
-                let columns = transposed_16(rows);
+                let columns = transposed_16(&rows);
                 for (at, column) in columns.into_iter().enumerate().take(steps - step) {
                     // SAFETY: inside the panel or its slack.
-                    unsafe { _mm512_storeu_ps(into.add((step + at) * width + first).cast(), column) };
+                    unsafe { _mm512_storeu_ps(into.wrapping_add((step + at) * width + first).cast(), column) };
                 }
             }
         }
@@ -188,11 +188,9 @@ pub unsafe fn pack_pairs(lanes: &Lanes<bf16>, into: *mut u32, width: usize) {
                     // SAFETY: a lane at a depth that there is.
                     u32::from(unsafe { from.read() }.to_bits())
                 };
+                let pair = value(2 * step) | value(2 * step + 1) << 16;
                 // SAFETY: inside the panel.
-                unsafe {
-                    into.add(step * width + lane)
-                        .write(value(2 * step) | value(2 * step + 1) << 16)
-                };
+                unsafe { into.wrapping_add(step * width + lane).write(pair) };
             }
         }
     }
@@ -209,7 +207,7 @@ pub unsafe fn pack_f64(lanes: &Lanes<f64>, into: *mut f64, width: usize) {
                 // SAFETY: so many lanes can be read.
                 let vector = unsafe { _mm512_maskz_loadu_pd(first_8(lanes.lanes.saturating_sub(first)), from) };
                 // SAFETY: inside the panel or its slack.
-                unsafe { _mm512_storeu_pd(into.add(step * width + first), vector) };
+                unsafe { _mm512_storeu_pd(into.wrapping_add(step * width + first), vector) };
             }
         }
     } else if lanes.depth_stride == 1 {
@@ -222,12 +220,12 @@ pub unsafe fn pack_f64(lanes: &Lanes<f64>, into: *mut f64, width: usize) {
                     // SAFETY: so many values of the lane can be read.
                     *row = unsafe { _mm512_maskz_loadu_pd(first_8(count), from) };
                 }
-                let columns = transposed_8(rows);
+                let columns = transposed_8(&rows);
                 let mask = first_8(width - first);
                 for (at, column) in columns.into_iter().enumerate().take(count) {
                     // SAFETY: inside the panel. The mask keeps off the next step's first lanes, which
                     // were written before these.
-                    unsafe { _mm512_mask_storeu_pd(into.add((step + at) * width + first), mask, column) };
+                    unsafe { _mm512_mask_storeu_pd(into.wrapping_add((step + at) * width + first), mask, column) };
                 }
             }
         }

@@ -104,7 +104,7 @@ pub trait Kernel {
 /// What packing may write beyond a panel, in packed elements.
 pub const SLACK: usize = 32;
 
-/// With so many bands' tiles or fewer, packing a panel of `b` costs more than it saves.
+/// With so many rows of tiles or fewer, packing a panel of `b` costs more than it saves.
 const IN_PLACE_ROWS: usize = 2;
 
 /// How much of the inner length is taken at once: equal parts, each a multiple of 8.
@@ -134,8 +134,8 @@ pub unsafe fn compute<K: Kernel>(block: &Block<K::Stored>) {
 
 unsafe fn compute_in<K: Kernel>(block: &Block<K::Stored>, buffer: *mut K::Packed) {
     let part = part_of::<K>(block.depth);
-    // SAFETY: the buffer holds a panel of `b` and its slack before the band of `a`.
-    let band_at = unsafe { buffer.add(part.div_ceil(K::VALUES) * K::COLUMNS + SLACK) };
+    // Before the band of `a`, the buffer holds a panel of `b` and its slack.
+    let band_at = buffer.wrapping_add(part.div_ceil(K::VALUES) * K::COLUMNS + SLACK);
     let one = <<K::Stored as Element>::Sum as super::Real>::of(1.0);
     let mut band = 0;
     while band < block.rows {
@@ -149,24 +149,22 @@ unsafe fn compute_in<K: Kernel>(block: &Block<K::Stored>, buffer: *mut K::Packed
             let beta = if at == 0 { block.beta } else { one };
             for row in (0..band_rows).step_by(K::ROWS) {
                 let lanes = Lanes {
-                    // SAFETY: the first element of the band's lanes, inside the block's `a`.
-                    from: unsafe {
-                        block
-                            .a
-                            .add((band + row) * block.a_row_stride + at * block.a_column_stride)
-                    },
+                    from: block
+                        .a
+                        .wrapping_add((band + row) * block.a_row_stride + at * block.a_column_stride),
                     lane_stride: block.a_row_stride,
                     depth_stride: block.a_column_stride,
                     lanes: (band_rows - row).min(K::ROWS),
                     depth,
                 };
                 // SAFETY: the lanes are inside `a`; the band's buffer has room for its panels and the slack.
-                unsafe { K::pack(&lanes, band_at.add(row * steps), K::ROWS) };
+                unsafe { K::pack(&lanes, band_at.wrapping_add(row * steps), K::ROWS) };
             }
             for column in (0..block.columns).step_by(K::COLUMNS) {
                 let columns = (block.columns - column).min(K::COLUMNS);
-                // SAFETY: the first element of the panel, inside the block's `b`.
-                let from = unsafe { block.b.add(at * block.b_row_stride + column * block.b_column_stride) };
+                let from = block
+                    .b
+                    .wrapping_add(at * block.b_row_stride + column * block.b_column_stride);
                 let (b, b_step) = if in_place && columns == K::COLUMNS {
                     (from.cast::<K::Packed>(), block.b_row_stride)
                 } else {
@@ -186,13 +184,11 @@ unsafe fn compute_in<K: Kernel>(block: &Block<K::Stored>, buffer: *mut K::Packed
                         rows: (band_rows - row).min(K::ROWS),
                         columns,
                         depth: steps,
-                        // SAFETY: the panel packed above.
-                        a: unsafe { band_at.add(row * steps) }.cast_const(),
+                        a: band_at.wrapping_add(row * steps).cast_const(),
                         a_step: K::ROWS,
                         b,
                         b_step,
-                        // SAFETY: the tile's first element, inside the block's `c`.
-                        c: unsafe { block.c.add((band + row) * block.c_row_stride + column) },
+                        c: block.c.wrapping_add((band + row) * block.c_row_stride + column),
                         c_row_stride: block.c_row_stride,
                         alpha: block.alpha,
                         beta,
@@ -226,9 +222,9 @@ pub unsafe fn pack_plainly<T: Copy, P: Copy + Default>(
         for depth in 0..lanes.depth {
             for lane in 0..lanes.lanes {
                 // SAFETY: a lane at a depth that there is.
-                let value = unsafe { lanes.from.add(depth * lanes.depth_stride + lane).read() };
+                let value = unsafe { lanes.from.wrapping_add(depth * lanes.depth_stride + lane).read() };
                 // SAFETY: inside the panel.
-                unsafe { into.add(depth * width + lane).write(convert(value)) };
+                unsafe { into.wrapping_add(depth * width + lane).write(convert(value)) };
             }
         }
     } else {
@@ -238,11 +234,11 @@ pub unsafe fn pack_plainly<T: Copy, P: Copy + Default>(
                 let value = unsafe {
                     lanes
                         .from
-                        .add(depth * lanes.depth_stride + lane * lanes.lane_stride)
+                        .wrapping_add(depth * lanes.depth_stride + lane * lanes.lane_stride)
                         .read()
                 };
                 // SAFETY: inside the panel.
-                unsafe { into.add(depth * width + lane).write(convert(value)) };
+                unsafe { into.wrapping_add(depth * width + lane).write(convert(value)) };
             }
         }
     }
@@ -250,7 +246,7 @@ pub unsafe fn pack_plainly<T: Copy, P: Copy + Default>(
         for depth in 0..lanes.depth {
             for lane in lanes.lanes..width {
                 // SAFETY: inside the panel.
-                unsafe { into.add(depth * width + lane).write(P::default()) };
+                unsafe { into.wrapping_add(depth * width + lane).write(P::default()) };
             }
         }
     }
@@ -269,6 +265,7 @@ fn with_buffer<P: Copy + 'static, R>(length: usize, work: impl FnOnce(*mut P) ->
     // Nothing forks while the buffer is lent, so no other product of this thread asks for it.
     BUFFER.with_borrow_mut(|buffer| {
         if buffer.len() < lines {
+            // The old one goes first: there is never more than one.
             *buffer = Vec::new();
             *buffer = vec![Line([0; 64]); lines];
         }

@@ -271,7 +271,7 @@ pub mod x86 {
         while at < count {
             let step = if at < head { head - at } else { count - at }.min(16);
             // SAFETY: so many values are left.
-            let value = quiet_16(unsafe { some_16(from.as_ptr().add(at), step) });
+            let value = quiet_16(unsafe { some_16(from.as_ptr().wrapping_add(at), step) });
             let to = into.as_mut_ptr().wrapping_add(at);
             if step < 16 {
                 // SAFETY: room for so many is left.
@@ -310,13 +310,12 @@ pub mod x86 {
         while at < count {
             let left = if at < head { head - at } else { count - at };
             let to = into.as_mut_ptr().wrapping_add(at);
-            // SAFETY: `from` is as long as `into`.
-            let from = unsafe { from.as_ptr().add(at) };
+            let from = from.as_ptr().wrapping_add(at);
             if left >= 32 {
                 // SAFETY: 32 values are left.
                 let low = narrowed_16::<T>(unsafe { _mm512_loadu_ps(from) });
                 // SAFETY: as above.
-                let high = narrowed_16::<T>(unsafe { _mm512_loadu_ps(from.add(16)) });
+                let high = narrowed_16::<T>(unsafe { _mm512_loadu_ps(from.wrapping_add(16)) });
                 let both = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high);
                 if streamed && at >= head {
                     // SAFETY: room for 32 is left, and the head ended at a multiple of 64 bytes.
@@ -398,9 +397,9 @@ mod tests {
         while high - low > 1 {
             let middle = low.midpoint(high);
             if wide(middle) <= magnitude {
-                low = middle
+                low = middle;
             } else {
-                high = middle
+                high = middle;
             }
         }
         if magnitude >= f64::INFINITY {

@@ -86,15 +86,15 @@ unsafe impl<W: Sync> Send for Part<W> {}
 
 fn split<W: Element<Sum = f32>>(level: Level, join: &dyn Join, part: Part<W>, pieces: usize) {
     if pieces <= 1 || part.count <= TOGETHER {
-        // SAFETY: the lengths were checked; a level is proof of its instructions.
-        unsafe {
-            match level {
-                #[cfg(target_arch = "x86_64")]
-                Level::Avx512 | Level::Avx512Bf16 => super::few_x86::avx512::outputs(&part),
-                #[cfg(target_arch = "x86_64")]
-                Level::Avx2 => super::few_x86::avx2::outputs(&part),
-                _ => portable(&part),
-            }
+        match level {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the lengths were checked; a level is proof of its instructions.
+            Level::Avx512 | Level::Avx512Bf16 => unsafe { super::few_x86::avx512::outputs(&part) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
+            Level::Avx2 => unsafe { super::few_x86::avx2::outputs(&part) },
+            // SAFETY: the lengths were checked.
+            _ => unsafe { portable(&part) },
         }
         return;
     }
@@ -123,10 +123,10 @@ unsafe fn portable<W: Element<Sum = f32>>(part: &Part<W>) {
     let whole = part.width - part.width % LANES;
     for output in 0..part.count {
         // SAFETY: the weights of an output, within what was checked.
-        let weights = unsafe { std::slice::from_raw_parts(part.weights.add(output * part.width), part.width) };
+        let weights = unsafe { std::slice::from_raw_parts(part.weights.wrapping_add(output * part.width), part.width) };
         for row in 0..part.rows {
             // SAFETY: a row, within what was checked.
-            let inputs = unsafe { std::slice::from_raw_parts(part.inputs.add(row * part.width), part.width) };
+            let inputs = unsafe { std::slice::from_raw_parts(part.inputs.wrapping_add(row * part.width), part.width) };
             let mut sums = [0.0; LANES];
             for (inputs, weights) in inputs.chunks_exact(LANES).zip(weights.chunks_exact(LANES)) {
                 for ((sum, input), weight) in sums.iter_mut().zip(inputs).zip(weights) {
@@ -139,7 +139,7 @@ unsafe fn portable<W: Element<Sum = f32>>(part: &Part<W>) {
             let [a, b, c, d, e, f, g, h] = sums;
             let sum = ((a + e) + (c + g)) + ((b + f) + (d + h));
             // SAFETY: an output of this part.
-            unsafe { part.outputs.add(row * part.stride + output).write(sum) };
+            unsafe { part.outputs.wrapping_add(row * part.stride + output).write(sum) };
         }
     }
 }

@@ -2,6 +2,10 @@
 
 use std::arch::x86_64::*;
 
+/// How far ahead of its use a weight is asked for from memory, in each of the outputs that are read
+/// side by side.
+const AHEAD_BYTES: usize = 1024;
+
 /// The loops of one level: by fours of outputs, then by groups of rows that fit the registers.
 macro_rules! level {
     ($name:ident, $features:literal, $lanes:literal, $group:literal, [$($rows:literal),+],
@@ -10,7 +14,7 @@ macro_rules! level {
             use super::super::Element;
             use super::super::convert::x86::{$all, $some};
             use super::super::few::{Part, TOGETHER};
-            use super::$totals;
+            use super::{AHEAD_BYTES, $totals};
             use std::arch::x86_64::*;
 
             /// # Safety
@@ -24,17 +28,19 @@ macro_rules! level {
                         // As even as can be: of 8 rows 4 and 4, not 6 and 2.
                         let row = part.rows * group / groups;
                         let rows = part.rows * (group + 1) / groups - row;
+                        // Each group asks for its share of the next weights, so that memory is never idle.
+                        let asks = std::array::from_fn(|o| o * groups / TOGETHER == group);
                         // SAFETY: as promised by the caller.
                         unsafe {
                             if first + TOGETHER <= part.count {
                                 match rows {
-                                    $($rows => block::<W, $rows, TOGETHER>(part, row, first),)+
+                                    $($rows => block::<W, $rows, TOGETHER>(part, row, first, asks),)+
                                     _ => unreachable!("a group is that large"),
                                 }
                             } else {
                                 for output in first..part.count {
                                     match rows {
-                                        $($rows => block::<W, $rows, 1>(part, row, output),)+
+                                        $($rows => block::<W, $rows, 1>(part, row, output, [true; 1]),)+
                                         _ => unreachable!("a group is that large"),
                                     }
                                 }
@@ -50,19 +56,24 @@ macro_rules! level {
                 part: &Part<W>,
                 row: usize,
                 output: usize,
+                asks: [bool; O],
             ) {
                 let inputs = part.inputs.wrapping_add(row * part.width);
                 let weights = part.weights.wrapping_add(output * part.width);
                 let mut sums = [[$zero(); O]; R];
                 let whole = part.width - part.width % $lanes;
+                // How far ahead weights are asked for: in the same outputs, and at their end in the next.
+                // Short outputs lie so close together that it is always in the next.
+                let near = part.width.min(AHEAD_BYTES / size_of::<W>());
+                let far = near + (O - 1) * part.width;
                 let mut at = 0;
                 while at < whole {
                     let mut columns = [$zero(); O];
                     for o in 0..O {
                         let from = weights.wrapping_add(o * part.width + at);
-                        // The first rows wait for memory: what the next outputs need is asked for now.
-                        if row == 0 {
-                            _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(O * part.width).cast());
+                        if asks[o] {
+                            let ahead = if at < part.width - near { near } else { far };
+                            _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(ahead).cast());
                         }
                         // SAFETY: so many lanes are left of the output's weights.
                         columns[o] = unsafe { $all(from) };

@@ -33,9 +33,14 @@ impl<T: Element> Kernel for Portable<T> {
         let mut sums = [[zero; COLUMNS]; ROWS];
         for step in 0..tile.depth {
             // SAFETY: a step of the panel, which is that wide.
-            let a = unsafe { tile.a.add(step * tile.a_step).cast::<[T::Sum; ROWS]>().read() };
+            let a = unsafe { tile.a.wrapping_add(step * tile.a_step).cast::<[T::Sum; ROWS]>().read() };
             // SAFETY: as above.
-            let b = unsafe { tile.b.add(step * tile.b_step).cast::<[T::Sum; COLUMNS]>().read() };
+            let b = unsafe {
+                tile.b
+                    .wrapping_add(step * tile.b_step)
+                    .cast::<[T::Sum; COLUMNS]>()
+                    .read()
+            };
             for (sums, a) in sums.iter_mut().zip(a) {
                 for (sum, b) in sums.iter_mut().zip(b) {
                     *sum += a * b;
@@ -55,8 +60,7 @@ impl<T: Element> Kernel for Portable<T> {
 pub unsafe fn store_plainly<P, S: Real, const N: usize>(sums: &[[S; N]], tile: &Tile<P, S>) {
     for (row, sums) in sums.iter().enumerate().take(tile.rows) {
         for (column, sum) in sums.iter().enumerate().take(tile.columns) {
-            // SAFETY: inside the tile.
-            let at = unsafe { tile.c.add(row * tile.c_row_stride + column) };
+            let at = tile.c.wrapping_add(row * tile.c_row_stride + column);
             let mut value = tile.alpha * *sum;
             if tile.beta != S::default() {
                 // SAFETY: inside the tile.
