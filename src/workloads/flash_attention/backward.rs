@@ -9,7 +9,7 @@
 
 use super::heads::{Places, Visible};
 use super::kernels::{After, Product, Scores};
-use super::problem::{Count, Counted, Irregular, Problem, TILE, take_out, widen};
+use super::problem::{Count, Counted, Irregular, Problem, TILE, at_once, take_out, widen};
 use super::{Heads, HeadsMut, Mask};
 use crate::linear::{Element, Real};
 use crate::{Join, for_each_piece};
@@ -146,18 +146,19 @@ impl<'a, R: Real> Scratch<'a, R> {
     }
 }
 
-/// Bytes that a backward pass allocates when so many threads take part.
-pub(super) fn backward_bytes<T: Element>(problem: &Problem<'_, T>, width: usize) -> u64 {
-    let heads = problem.q.batch * problem.k.heads;
-    let hands = hands(heads, problem.k.length);
-    let scratch: usize = lengths(problem).iter().sum();
-    let rows = heads * problem.rows();
-    let numbers = scratch as u64 * width.min(heads * hands) as u64
-        + rows as u64 * (1 + hands as u64 * problem.kernels.pad(problem.q.head_dim) as u64);
-    numbers * size_of::<T::Sum>() as u64
-}
-
 impl<T: Element> Problem<'_, T> {
+    /// Bytes that a backward pass allocates at most on a pool of so many threads.
+    pub(super) fn backward_bytes(&self, width: usize) -> u64 {
+        let heads = self.q.batch * self.k.heads;
+        let hands = hands(heads, self.k.length);
+        let units = heads * hands;
+        let scratch: usize = lengths(self).iter().sum();
+        let rows = (heads * self.rows()) as u64;
+        let numbers = at_once(units, units.div_ceil(4 * width), width) as u64 * scratch as u64
+            + rows * (1 + hands as u64 * self.kernels.pad(self.q.head_dim) as u64);
+        numbers * size_of::<T::Sum>() as u64
+    }
+
     pub(super) fn differentiate(
         &self,
         join: &dyn Join,
@@ -214,7 +215,7 @@ impl<T: Element> Problem<'_, T> {
             hands,
         };
         let units = heads * hands;
-        for_each_piece(join, 0..units, units.div_ceil(8 * join.width()), &|piece| {
+        for_each_piece(join, 0..units, units.div_ceil(4 * join.width().max(1)), &|piece| {
             let mut scratch = Scratch::new(self, count);
             for unit in piece {
                 for tile in (unit % hands..self.k.length.div_ceil(TILE)).step_by(hands) {

@@ -79,6 +79,21 @@ impl<'a, T: Element> Problem<'a, T> {
         }
     }
 
+    /// A problem of this shape without operands: to ask for its memory.
+    pub fn shape(batch: usize, heads: [usize; 2], lengths: [usize; 2], head_dim: usize) -> Problem<'a, T> {
+        let shaped = |heads, length| Heads::dense(&[], batch, heads, length, head_dim);
+        Problem {
+            q: shaped(heads[0], lengths[0]),
+            k: shaped(heads[1], lengths[1]),
+            v: shaped(heads[1], lengths[1]),
+            mask: Mask::Full,
+            scale: 1.0,
+            kv_lens: None,
+            group: heads[0] / heads[1].max(1),
+            kernels: Kernels::best(),
+        }
+    }
+
     /// Rows of a key head.
     pub fn rows(&self) -> usize {
         self.group * self.q.length
@@ -108,6 +123,16 @@ impl<'a, T: Element> Problem<'a, T> {
         let most = if self.tail().is_some() { TILE + DRAFTS } else { TILE };
         self.k.length.min(most)
     }
+}
+
+/// How many pieces of [`for_each_piece`](crate::for_each_piece) are under way at once, at most: one
+/// on one thread. A pool has as many as threads; but whoever makes a thread for each fork, all.
+pub(super) fn at_once(length: usize, grain: usize, width: usize) -> usize {
+    if length <= grain.max(1) || width <= 1 {
+        return 1;
+    }
+    let half = length / 2;
+    at_once(half, grain, width) + at_once(length - half, grain, width)
 }
 
 /// Bytes that are allocated now, and the most there were.
