@@ -9,7 +9,7 @@
 
 use super::heads::{Places, Visible};
 use super::kernels::{After, Product, Scores};
-use super::problem::{Count, Counted, Irregular, Problem, TILE, at_once, take_out, widen};
+use super::problem::{Count, Counted, Irregular, Problem, TILE, grain, pieces, take_out, widen};
 use super::{Heads, HeadsMut, Mask};
 use crate::linear::{Element, Real};
 use crate::{Join, for_each_piece};
@@ -154,7 +154,7 @@ impl<T: Element> Problem<'_, T> {
         let units = heads * hands;
         let scratch: usize = lengths(self).iter().sum();
         let rows = (heads * self.rows()) as u64;
-        let numbers = at_once(units, units.div_ceil(4 * width), width) as u64 * scratch as u64
+        let numbers = pieces(units, grain(units, width)) as u64 * scratch as u64
             + rows * (1 + hands as u64 * self.kernels.pad(self.q.head_dim) as u64);
         numbers * size_of::<T::Sum>() as u64
     }
@@ -215,7 +215,7 @@ impl<T: Element> Problem<'_, T> {
             hands,
         };
         let units = heads * hands;
-        for_each_piece(join, 0..units, units.div_ceil(4 * join.width().max(1)), &|piece| {
+        for_each_piece(join, 0..units, grain(units, join.width()), &|piece| {
             let mut scratch = Scratch::new(self, count);
             for unit in piece {
                 for tile in (unit % hands..self.k.length.div_ceil(TILE)).step_by(hands) {

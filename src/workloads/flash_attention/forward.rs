@@ -12,7 +12,9 @@
 
 use super::heads::{Places, Visible};
 use super::kernels::{After, Product, Scores};
-use super::problem::{Count, Counted, DRAFTS, Irregular, Problem, STRIP, TILE, as_sums, at_once, take_out, widen};
+use super::problem::{
+    Count, Counted, DRAFTS, Irregular, Problem, STRIP, TILE, as_sums, grain, pieces, take_out, widen,
+};
 use super::{Heads, HeadsMut, Mask};
 use crate::linear::{Element, Real};
 use crate::{Join, for_each_piece};
@@ -246,13 +248,13 @@ impl<T: Element> Problem<'_, T> {
         Plan::Blocks {
             rows,
             units,
-            grain: units.div_ceil(4 * width),
+            grain: grain(units, width),
         }
     }
 
-    /// The steps of a head that is split, for each piece of them.
-    fn grain(&self, steps: usize, width: usize) -> usize {
-        steps.div_ceil(4 * width).max(2)
+    /// The steps in a piece of a head that is split.
+    fn steps_together(&self, steps: usize, width: usize) -> usize {
+        grain(steps, width).max(2)
     }
 
     /// Bytes that a forward pass allocates at most on a pool of so many threads.
@@ -269,10 +271,10 @@ impl<T: Element> Problem<'_, T> {
                 let rows = self.rows();
                 let tiles = self.k.length.div_ceil(TILE) + 2;
                 let slot = 2 * rows.next_multiple_of(16) + rows * self.kernels.pad(self.v.head_dim);
-                let pieces = at_once(tiles, self.grain(tiles, width), width);
+                let pieces = pieces(tiles, self.steps_together(tiles, width));
                 (1 + pieces) as u64 * scratch(rows) + (tiles * slot * size_of::<T::Sum>()) as u64
             }
-            Plan::Blocks { rows, units, grain } => at_once(units, grain, width) as u64 * scratch(rows),
+            Plan::Blocks { rows, units, grain } => pieces(units, grain) as u64 * scratch(rows),
         }
     }
 
@@ -328,7 +330,7 @@ impl<T: Element> Problem<'_, T> {
             rows,
             width,
         };
-        let grain = self.grain(steps.len(), join.width());
+        let grain = self.steps_together(steps.len(), join.width());
         for_each_piece(join, steps.clone(), grain, &|piece| {
             let mut scratch = Scratch::new(self, rows, count);
             self.enter(&mut scratch, block);

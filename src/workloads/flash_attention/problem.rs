@@ -125,14 +125,19 @@ impl<'a, T: Element> Problem<'a, T> {
     }
 }
 
-/// How many pieces of [`for_each_piece`](crate::for_each_piece) are under way at once, at most: one
-/// on one thread. A pool has as many as threads; but whoever makes a thread for each fork, all.
-pub(super) fn at_once(length: usize, grain: usize, width: usize) -> usize {
-    if length <= grain.max(1) || width <= 1 {
+/// Units of a piece: a few pieces for each thread of the pool, and one piece for one thread.
+pub(super) fn grain(units: usize, width: usize) -> usize {
+    if width <= 1 { units } else { units.div_ceil(4 * width) }
+}
+
+/// How many pieces [`for_each_piece`](crate::for_each_piece) makes. A pool has as many under way at
+/// once as it has threads; but whoever makes a thread for each fork may have all of them.
+pub(super) fn pieces(units: usize, grain: usize) -> usize {
+    if units <= grain.max(1) {
         return 1;
     }
-    let half = length / 2;
-    at_once(half, grain, width) + at_once(length - half, grain, width)
+    let half = units / 2;
+    pieces(half, grain) + pieces(units - half, grain)
 }
 
 /// Bytes that are allocated now, and the most there were.
