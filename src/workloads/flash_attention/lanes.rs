@@ -207,45 +207,35 @@ impl Lanes for F32x16 {
         }
     }
 
-    /// By quarters: pairs of rows, then fours, then sixteen.
+    /// Four columns at a time: quarters of rows 0, 4, 8, 12 make a register, those of rows 1, 5, 9,
+    /// 13 the next; turned within their quarters, they are columns.
     #[inline(always)]
     #[expect(clippy::multiple_unsafe_ops_per_block, reason = "one network of shuffles")]
     unsafe fn transpose(from: *const f32, stride: usize, into: *mut f32, into_stride: usize) {
         // SAFETY: the trait's contract.
         unsafe {
-            let mut rows = [_mm512_setzero_ps(); 16];
-            for (at, row) in rows.iter_mut().enumerate() {
-                *row = _mm512_loadu_ps(from.add(at * stride));
-            }
-            let mut pairs = [_mm512_setzero_ps(); 16];
-            for at in 0..8 {
-                pairs[2 * at] = _mm512_unpacklo_ps(rows[2 * at], rows[2 * at + 1]);
-                pairs[2 * at + 1] = _mm512_unpackhi_ps(rows[2 * at], rows[2 * at + 1]);
-            }
-            // fours[4g + c]: columns c, c + 4, c + 8, c + 12 of rows 4g to 4g + 3.
-            let mut fours = [_mm512_setzero_ps(); 16];
-            for at in 0..4 {
-                let low = (_mm512_castps_pd(pairs[4 * at]), _mm512_castps_pd(pairs[4 * at + 2]));
-                let high = (_mm512_castps_pd(pairs[4 * at + 1]), _mm512_castps_pd(pairs[4 * at + 3]));
-                fours[4 * at] = _mm512_castpd_ps(_mm512_unpacklo_pd(low.0, low.1));
-                fours[4 * at + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(low.0, low.1));
-                fours[4 * at + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(high.0, high.1));
-                fours[4 * at + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(high.0, high.1));
-            }
-            for c in 0..4 {
-                let (a, b, d, e) = (fours[c], fours[4 + c], fours[8 + c], fours[12 + c]);
-                let ab_even = _mm512_shuffle_f32x4::<0b10_00_10_00>(a, b);
-                let ab_odd = _mm512_shuffle_f32x4::<0b11_01_11_01>(a, b);
-                let de_even = _mm512_shuffle_f32x4::<0b10_00_10_00>(d, e);
-                let de_odd = _mm512_shuffle_f32x4::<0b11_01_11_01>(d, e);
+            for column in (0..16).step_by(4) {
+                let mut rows = [_mm512_setzero_ps(); 4];
+                for (at, row) in rows.iter_mut().enumerate() {
+                    let quarter = |n: usize| _mm_loadu_ps(from.add((at + 4 * n) * stride + column));
+                    let first = _mm512_castps128_ps512(quarter(0));
+                    let two = _mm512_insertf32x4::<1>(first, quarter(1));
+                    let three = _mm512_insertf32x4::<2>(two, quarter(2));
+                    *row = _mm512_insertf32x4::<3>(three, quarter(3));
+                }
+                let [a, b, c, d] = rows;
+                let low = (_mm512_unpacklo_ps(a, b), _mm512_unpacklo_ps(c, d));
+                let high = (_mm512_unpackhi_ps(a, b), _mm512_unpackhi_ps(c, d));
+                let low = (_mm512_castps_pd(low.0), _mm512_castps_pd(low.1));
+                let high = (_mm512_castps_pd(high.0), _mm512_castps_pd(high.1));
                 let columns = [
-                    _mm512_shuffle_f32x4::<0b10_00_10_00>(ab_even, de_even),
-                    _mm512_shuffle_f32x4::<0b10_00_10_00>(ab_odd, de_odd),
-                    _mm512_shuffle_f32x4::<0b11_01_11_01>(ab_even, de_even),
-                    _mm512_shuffle_f32x4::<0b11_01_11_01>(ab_odd, de_odd),
+                    _mm512_unpacklo_pd(low.0, low.1),
+                    _mm512_unpackhi_pd(low.0, low.1),
+                    _mm512_unpacklo_pd(high.0, high.1),
+                    _mm512_unpackhi_pd(high.0, high.1),
                 ];
-                for (n, column) in columns.into_iter().enumerate() {
-                    _mm512_storeu_ps(into.add((4 * n + c) * into_stride), column);
+                for (n, values) in columns.into_iter().enumerate() {
+                    _mm512_storeu_ps(into.add((column + n) * into_stride), _mm512_castpd_ps(values));
                 }
             }
         }
