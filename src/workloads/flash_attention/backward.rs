@@ -59,7 +59,6 @@ struct Shared<'a, T: Element> {
     d_v: Places<'a, T::Sum>,
     /// dQ of every hand: `[batch][key head][hand][row]`, padded.
     d_q: Places<'a, T::Sum>,
-    hands: usize,
 }
 
 /// What one thread works in.
@@ -212,7 +211,6 @@ impl<T: Element> Problem<'_, T> {
             d_k,
             d_v,
             d_q: HeadsMut::dense(&mut partial.numbers, heads, hands, self.rows(), width).places("partial d_q"),
-            hands,
         };
         let units = heads * hands;
         for_each_piece(join, 0..units, grain(units, join.width()), &|piece| {
@@ -394,9 +392,10 @@ impl<T: Element> Problem<'_, T> {
                 let line = &mut line.numbers[row * scratch.stride..][..padded];
                 line[from..low.clamp(from, padded)].fill(zero);
                 line[high.clamp(from, padded)..].fill(zero);
-                for key in visible.prefix.saturating_sub(start).clamp(low, high)..high {
+                let drafts = visible.prefix.saturating_sub(start).clamp(low, high);
+                for (key, value) in line[..high].iter_mut().enumerate().skip(drafts) {
                     if !visible.sees(start + key) {
-                        line[key] = zero;
+                        *value = zero;
                     }
                 }
             }
@@ -426,8 +425,9 @@ impl<T: Element> Problem<'_, T> {
         for irregular in &scratch.irregular {
             for row in (0..rows).filter(|row| sees(&scratch.visible, *row, irregular.row)) {
                 // SAFETY: as above.
-                let place = unsafe { &mut *d_q.add(row * width + irregular.column) };
-                *place += scratch.d_scores.numbers[row * scratch.stride + irregular.row] * irregular.value;
+                let place = unsafe { d_q.add(row * width + irregular.column) };
+                // SAFETY: as above.
+                unsafe { *place += scratch.d_scores.numbers[row * scratch.stride + irregular.row] * irregular.value };
             }
         }
 

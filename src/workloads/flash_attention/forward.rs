@@ -253,7 +253,7 @@ impl<T: Element> Problem<'_, T> {
     }
 
     /// The steps in a piece of a head that is split.
-    fn steps_together(&self, steps: usize, width: usize) -> usize {
+    fn steps_together(steps: usize, width: usize) -> usize {
         grain(steps, width).max(2)
     }
 
@@ -271,7 +271,7 @@ impl<T: Element> Problem<'_, T> {
                 let rows = self.rows();
                 let tiles = self.k.length.div_ceil(TILE) + 2;
                 let slot = 2 * rows.next_multiple_of(16) + rows * self.kernels.pad(self.v.head_dim);
-                let pieces = pieces(tiles, self.steps_together(tiles, width));
+                let pieces = pieces(tiles, Self::steps_together(tiles, width));
                 (1 + pieces) as u64 * scratch(rows) + (tiles * slot * size_of::<T::Sum>()) as u64
             }
             Plan::Blocks { rows, units, grain } => pieces(units, grain) as u64 * scratch(rows),
@@ -330,7 +330,7 @@ impl<T: Element> Problem<'_, T> {
             rows,
             width,
         };
-        let grain = self.steps_together(steps.len(), join.width());
+        let grain = Self::steps_together(steps.len(), join.width());
         for_each_piece(join, steps.clone(), grain, &|piece| {
             let mut scratch = Scratch::new(self, rows, count);
             self.enter(&mut scratch, block);
@@ -652,9 +652,13 @@ impl<T: Element> Problem<'_, T> {
                 let at = tile * slots.rows.next_multiple_of(16) + first;
                 for row in 0..rows {
                     // SAFETY: the tile's slot, which has a place for each row, is this thread's.
-                    unsafe { *slots.most.add(at + row) = scratch.tile_most.numbers[row] };
+                    let most = unsafe { slots.most.add(at + row) };
                     // SAFETY: as above.
-                    unsafe { *slots.sum.add(at + row) = scratch.tile_sum.numbers[row] };
+                    let sum = unsafe { slots.sum.add(at + row) };
+                    // SAFETY: as above.
+                    unsafe { most.write(scratch.tile_most.numbers[row]) };
+                    // SAFETY: as above.
+                    unsafe { sum.write(scratch.tile_sum.numbers[row]) };
                 }
                 // SAFETY: as above.
                 let c = unsafe { slots.values.add((tile * slots.rows + first) * slots.width) };
@@ -683,10 +687,13 @@ impl<T: Element> Problem<'_, T> {
             for row in 0..rows {
                 if (from..to).contains(&irregular.row) && scratch.visible[first + row].sees(start + irregular.row) {
                     // SAFETY: rows of weights reach to `to`; c has `width` columns.
-                    let weight = unsafe { *weights.add(row * scratch.stride + irregular.row) };
+                    let weight = unsafe { weights.add(row * scratch.stride + irregular.row) };
                     // SAFETY: as above.
-                    let place = unsafe { &mut *c.add(row * width + irregular.column) };
-                    *place += weight * irregular.value;
+                    let place = unsafe { c.add(row * width + irregular.column) };
+                    // SAFETY: as above.
+                    let share = unsafe { *weight } * irregular.value;
+                    // SAFETY: as above.
+                    unsafe { *place += share };
                 }
             }
         }
@@ -726,7 +733,7 @@ mod tests {
     use crate::Sequential;
     use crate::flash_attention::kernels::{Kernels, levels};
     use crate::flash_attention::plain::Operands;
-    use crate::flash_attention::samples::{Given, SMALL, Sizes, bits, random};
+    use crate::flash_attention::samples::{Given, SMALL, Sizes, bits};
     use crate::linear::{bf16, f16};
     use crate::tests::OnThreads;
     use proptest::prelude::*;

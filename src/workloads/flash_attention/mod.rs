@@ -34,6 +34,8 @@ mod problem;
 #[cfg(test)]
 mod samples;
 mod workload;
+#[cfg(target_arch = "x86_64")]
+mod x86;
 
 pub use backward::backward;
 pub use forward::{decode, forward};

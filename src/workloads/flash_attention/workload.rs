@@ -443,6 +443,11 @@ fn lens(given: &[i64], batch: usize, keys: usize) -> Result<Vec<usize>, BadInput
     given.iter().enumerate().map(fit).collect()
 }
 
+/// Whether a difference exceeds its bound; NaN always does.
+fn apart(difference: f64, bound: f64) -> bool {
+    difference.is_nan() || difference.abs() > bound
+}
+
 /// Operands of one input.
 struct Given<T> {
     q: Vec<T>,
@@ -578,7 +583,7 @@ where
             let expected = operands.row(b, rest / sizes.queries, rest % sizes.queries);
             let bound = base * (expected.score + 1.0);
             let sum = found.log_sum_exp[at].to_f64();
-            if sum != expected.log_sum_exp && !((sum - expected.log_sum_exp).abs() <= bound) {
+            if sum != expected.log_sum_exp && apart(sum - expected.log_sum_exp, bound) {
                 return Err(format!(
                     "row {at}: logarithm of the sum {sum}, by the definition {}",
                     expected.log_sum_exp
@@ -587,7 +592,7 @@ where
             for (d, expected_value) in expected.output.iter().enumerate() {
                 let value = found.output[at * sizes.dim + d].wide().to_f64();
                 let bound = 4.0 * bound * expected.magnitude[d] + stored * expected_value.abs() + unit;
-                if !((value - expected_value).abs() <= bound) {
+                if apart(value - expected_value, bound) {
                     return Err(format!(
                         "row {at}, column {d}: {value}, by the definition {expected_value}"
                     ));
@@ -606,7 +611,7 @@ where
                 .zip(found.gradients.iter().zip(operands.gradients(d_output)))
             {
                 for (at, value) in found.iter().enumerate() {
-                    if !((value.to_f64() - expected[at]).abs() <= base * size[at] + unit) {
+                    if apart(value.to_f64() - expected[at], base * size[at] + unit) {
                         return Err(format!("{name} {at}: {value:?}, by the textbook {}", expected[at]));
                     }
                 }
@@ -646,7 +651,7 @@ where
                 ),
             ] {
                 // Roundings of so many terms go either way: they add up like the steps of a random walk.
-                if !((a.0 - b.0).abs() <= 8.0 * base * (a.1 + b.1).sqrt()) {
+                if apart(a.0 - b.0, 8.0 * base * (a.1 + b.1).sqrt()) {
                     return Err(format!("head {head}: {name} differ: {} and {}", a.0, b.0));
                 }
             }
