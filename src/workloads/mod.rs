@@ -28,6 +28,7 @@ pub mod upsampling;
 pub use allreduce::Allreduce;
 pub use combination_sum::{CombinationSum, combinations, count_combinations, search_count};
 pub use geometry::Geometry;
+pub use flash_attention::FlashAttention;
 pub use join::{Join, Sequential, for_each_piece};
 pub use lowest_common_ancestor::{
     AncestorIndex, Inlabel, LowestCommonAncestor, Preorder, Tree, answer_all, by_traversal,
@@ -128,6 +129,7 @@ pub static CATALOGUE: &[&dyn Workload] = &[
     &MixedPrecision,
     &Allreduce,
     &Geometry,
+    &FlashAttention,
 ];
 
 /// The workload of this name.

@@ -9,7 +9,7 @@
 
 use super::heads::{Places, Visible};
 use super::kernels::{After, Product, Scores};
-use super::problem::{Count, Counted, Irregular, Problem, TILE, take_out, widen};
+use super::problem::{Count, Counted, Irregular, Problem, TILE, grain, pieces, take_out, widen};
 use super::{Heads, HeadsMut, Mask};
 use crate::linear::{Element, Real};
 use crate::{Join, for_each_piece};
@@ -59,7 +59,6 @@ struct Shared<'a, T: Element> {
     d_v: Places<'a, T::Sum>,
     /// dQ of every hand: `[batch][key head][hand][row]`, padded.
     d_q: Places<'a, T::Sum>,
-    hands: usize,
 }
 
 /// What one thread works in.
@@ -146,18 +145,19 @@ impl<'a, R: Real> Scratch<'a, R> {
     }
 }
 
-/// Bytes that a backward pass allocates when so many threads take part.
-pub(super) fn backward_bytes<T: Element>(problem: &Problem<'_, T>, width: usize) -> u64 {
-    let heads = problem.q.batch * problem.k.heads;
-    let hands = hands(heads, problem.k.length);
-    let scratch: usize = lengths(problem).iter().sum();
-    let rows = heads * problem.rows();
-    let numbers = scratch as u64 * width.min(heads * hands) as u64
-        + rows as u64 * (1 + hands as u64 * problem.kernels.pad(problem.q.head_dim) as u64);
-    numbers * size_of::<T::Sum>() as u64
-}
-
 impl<T: Element> Problem<'_, T> {
+    /// Bytes that a backward pass allocates at most on a pool of so many threads.
+    pub(super) fn backward_bytes(&self, width: usize) -> u64 {
+        let heads = self.q.batch * self.k.heads;
+        let hands = hands(heads, self.k.length);
+        let units = heads * hands;
+        let scratch: usize = lengths(self).iter().sum();
+        let rows = (heads * self.rows()) as u64;
+        let numbers = pieces(units, grain(units, width)) as u64 * scratch as u64
+            + rows * (1 + hands as u64 * self.kernels.pad(self.q.head_dim) as u64);
+        numbers * size_of::<T::Sum>() as u64
+    }
+
     pub(super) fn differentiate(
         &self,
         join: &dyn Join,
@@ -211,10 +211,9 @@ impl<T: Element> Problem<'_, T> {
             d_k,
             d_v,
             d_q: HeadsMut::dense(&mut partial.numbers, heads, hands, self.rows(), width).places("partial d_q"),
-            hands,
         };
         let units = heads * hands;
-        for_each_piece(join, 0..units, units.div_ceil(8 * join.width()), &|piece| {
+        for_each_piece(join, 0..units, grain(units, join.width()), &|piece| {
             let mut scratch = Scratch::new(self, count);
             for unit in piece {
                 for tile in (unit % hands..self.k.length.div_ceil(TILE)).step_by(hands) {
@@ -393,9 +392,10 @@ impl<T: Element> Problem<'_, T> {
                 let line = &mut line.numbers[row * scratch.stride..][..padded];
                 line[from..low.clamp(from, padded)].fill(zero);
                 line[high.clamp(from, padded)..].fill(zero);
-                for key in visible.prefix.saturating_sub(start).clamp(low, high)..high {
+                let drafts = visible.prefix.saturating_sub(start).clamp(low, high);
+                for (key, value) in line[..high].iter_mut().enumerate().skip(drafts) {
                     if !visible.sees(start + key) {
-                        line[key] = zero;
+                        *value = zero;
                     }
                 }
             }
@@ -425,8 +425,9 @@ impl<T: Element> Problem<'_, T> {
         for irregular in &scratch.irregular {
             for row in (0..rows).filter(|row| sees(&scratch.visible, *row, irregular.row)) {
                 // SAFETY: as above.
-                let place = unsafe { &mut *d_q.add(row * width + irregular.column) };
-                *place += scratch.d_scores.numbers[row * scratch.stride + irregular.row] * irregular.value;
+                let place = unsafe { d_q.add(row * width + irregular.column) };
+                // SAFETY: as above.
+                unsafe { *place += scratch.d_scores.numbers[row * scratch.stride + irregular.row] * irregular.value };
             }
         }
 

@@ -12,7 +12,9 @@
 
 use super::heads::{Places, Visible};
 use super::kernels::{After, Product, Scores};
-use super::problem::{Count, Counted, DRAFTS, Irregular, Problem, STRIP, TILE, as_sums, take_out, widen};
+use super::problem::{
+    Count, Counted, DRAFTS, Irregular, Problem, STRIP, TILE, as_sums, grain, pieces, take_out, widen,
+};
 use super::{Heads, HeadsMut, Mask};
 use crate::linear::{Element, Real};
 use crate::{Join, for_each_piece};
@@ -63,6 +65,14 @@ pub fn decode<T: Element>(
 ) {
     let problem = Problem::new(q, k, v, mask, scale, kv_lens);
     problem.attend(join, output, log_sum_exp, &Count::default(), true);
+}
+
+/// How the work is cut.
+enum Plan {
+    /// One key head after the other, its tiles on different threads.
+    Split,
+    /// So many blocks of so many rows, `grain` of them at a time.
+    Blocks { rows: usize, units: usize, grain: usize },
 }
 
 /// Rows `first..first + count` of a key head.
@@ -208,30 +218,64 @@ impl<T: Element> Problem<'_, T> {
         if heads == 0 || self.rows() == 0 {
             return;
         }
-        let width = join.width().max(1);
-        if width > 1 && self.k.length > 2 * TILE && (split || heads < 4 * width) && self.rows() <= FEW {
-            for head in 0..heads {
-                if heads < 4 * width {
+        match self.plan(join.width(), split) {
+            Plan::Split => {
+                for head in 0..heads {
                     self.split(join, head, &output, &sums, count);
                 }
             }
-            if heads >= 4 * width {
-                for_each_piece(join, 0..heads, heads.div_ceil(8 * width), &|piece| {
-                    self.blocks(piece, self.rows(), &output, &sums, count);
-                });
-            }
-            return;
+            Plan::Blocks { rows, units, grain } => for_each_piece(join, 0..units, grain, &|piece| {
+                self.blocks(piece, rows, &output, &sums, count);
+            }),
         }
-        // Smaller blocks when there would be too few for the pool; bits do not depend on them.
-        let block = (heads * self.rows())
+    }
+
+    /// How the work is cut for a pool of so many threads. No bit of the result depends on it.
+    fn plan(&self, width: usize, split: bool) -> Plan {
+        let width = width.max(1);
+        let heads = self.q.batch * self.k.heads;
+        let few = self.rows() <= FEW && self.k.length > 2 * TILE;
+        if width > 1 && few && heads < if split { 4 * width } else { 2 * width } {
+            return Plan::Split;
+        }
+        // Smaller blocks when there would be too few for the pool.
+        let rows = (heads * self.rows())
             .div_ceil(4 * width)
             .next_multiple_of(STRIP)
             .clamp(STRIP, BLOCK)
             .min(self.rows());
-        let units = heads * self.rows().div_ceil(block);
-        for_each_piece(join, 0..units, units.div_ceil(8 * width), &|piece| {
-            self.blocks(piece, block, &output, &sums, count);
-        });
+        let units = heads * self.rows().div_ceil(rows.max(1));
+        Plan::Blocks {
+            rows,
+            units,
+            grain: grain(units, width),
+        }
+    }
+
+    /// The steps in a piece of a head that is split.
+    fn steps_together(steps: usize, width: usize) -> usize {
+        grain(steps, width).max(2)
+    }
+
+    /// Bytes that a forward pass allocates at most on a pool of so many threads.
+    pub(super) fn forward_bytes(&self, width: usize, split: bool) -> u64 {
+        if self.q.batch * self.k.heads * self.rows() == 0 {
+            return 0;
+        }
+        let scratch = |rows: usize| {
+            let numbers: usize = lengths(self, rows).iter().sum();
+            (numbers * size_of::<T::Sum>() + rows * size_of::<Visible>()) as u64
+        };
+        match self.plan(width, split) {
+            Plan::Split => {
+                let rows = self.rows();
+                let tiles = self.k.length.div_ceil(TILE) + 2;
+                let slot = 2 * rows.next_multiple_of(16) + rows * self.kernels.pad(self.v.head_dim);
+                let pieces = pieces(tiles, Self::steps_together(tiles, width));
+                (1 + pieces) as u64 * scratch(rows) + (tiles * slot * size_of::<T::Sum>()) as u64
+            }
+            Plan::Blocks { rows, units, grain } => pieces(units, grain) as u64 * scratch(rows),
+        }
     }
 
     /// Blocks of so many rows, numbered through all key heads.
@@ -286,7 +330,7 @@ impl<T: Element> Problem<'_, T> {
             rows,
             width,
         };
-        let grain = steps.len().div_ceil(4 * join.width()).max(2);
+        let grain = Self::steps_together(steps.len(), join.width());
         for_each_piece(join, steps.clone(), grain, &|piece| {
             let mut scratch = Scratch::new(self, rows, count);
             self.enter(&mut scratch, block);
@@ -608,9 +652,13 @@ impl<T: Element> Problem<'_, T> {
                 let at = tile * slots.rows.next_multiple_of(16) + first;
                 for row in 0..rows {
                     // SAFETY: the tile's slot, which has a place for each row, is this thread's.
-                    unsafe { *slots.most.add(at + row) = scratch.tile_most.numbers[row] };
+                    let most = unsafe { slots.most.add(at + row) };
                     // SAFETY: as above.
-                    unsafe { *slots.sum.add(at + row) = scratch.tile_sum.numbers[row] };
+                    let sum = unsafe { slots.sum.add(at + row) };
+                    // SAFETY: as above.
+                    unsafe { most.write(scratch.tile_most.numbers[row]) };
+                    // SAFETY: as above.
+                    unsafe { sum.write(scratch.tile_sum.numbers[row]) };
                 }
                 // SAFETY: as above.
                 let c = unsafe { slots.values.add((tile * slots.rows + first) * slots.width) };
@@ -639,10 +687,13 @@ impl<T: Element> Problem<'_, T> {
             for row in 0..rows {
                 if (from..to).contains(&irregular.row) && scratch.visible[first + row].sees(start + irregular.row) {
                     // SAFETY: rows of weights reach to `to`; c has `width` columns.
-                    let weight = unsafe { *weights.add(row * scratch.stride + irregular.row) };
+                    let weight = unsafe { weights.add(row * scratch.stride + irregular.row) };
                     // SAFETY: as above.
-                    let place = unsafe { &mut *c.add(row * width + irregular.column) };
-                    *place += weight * irregular.value;
+                    let place = unsafe { c.add(row * width + irregular.column) };
+                    // SAFETY: as above.
+                    let share = unsafe { *weight } * irregular.value;
+                    // SAFETY: as above.
+                    unsafe { *place += share };
                 }
             }
         }
@@ -680,9 +731,9 @@ impl<T: Element> Problem<'_, T> {
 mod tests {
     use super::*;
     use crate::Sequential;
-    use crate::flash_attention::kernels::levels;
+    use crate::flash_attention::kernels::{Kernels, levels};
     use crate::flash_attention::plain::Operands;
-    use crate::flash_attention::samples::{Given, SMALL, Sizes, bits, random};
+    use crate::flash_attention::samples::{Given, SMALL, Sizes, bits};
     use crate::linear::{bf16, f16};
     use crate::tests::OnThreads;
     use proptest::prelude::*;
@@ -763,6 +814,364 @@ mod tests {
         ] {
             check(&given, mask, None, F32, 0.0);
             check(&given, mask, Some(&[0, 217]), F32, 0.0);
+        }
+    }
+
+    #[test]
+    fn odd_shapes_agree_with_the_definition() {
+        for (queries, keys, dim) in [
+            (1, 1, 1),
+            (1, 0, 3),
+            (0, 5, 3),
+            (5, 700, 64),
+            (200, 257, 16),
+            (49, 255, 128),
+            (3, 512, 33),
+            (7, 1300, 256),
+        ] {
+            let sizes = Sizes {
+                batch: 1,
+                heads: 2,
+                kv_heads: 1,
+                queries,
+                keys,
+                dim,
+            };
+            check(&Given::<f32>::new(sizes), Mask::BottomRight, None, F32, 0.0);
+            check(&Given::<f64>::new(sizes), Mask::TopLeft, None, 1.2e-16, 0.0);
+        }
+    }
+
+    #[test]
+    fn halves_are_stored_and_sums_are_single() {
+        check(&Given::<bf16>::new(SMALL), Mask::TopLeft, None, F32, 1.0 / 256.0);
+        check(
+            &Given::<f16>::new(SMALL),
+            Mask::Full,
+            Some(&[300, 1]),
+            F32,
+            1.0 / 2048.0,
+        );
+    }
+
+    /// Bits of a sub-range of the rows computed alone.
+    #[test]
+    fn a_row_does_not_depend_on_the_rows_beside_it() {
+        let sizes = Sizes {
+            batch: 1,
+            heads: 2,
+            kv_heads: 1,
+            queries: 40,
+            keys: 900,
+            dim: 48,
+        };
+        let given = Given::<f32>::new(sizes);
+        for kernels in levels() {
+            let (together, sums) = given.attend(kernels, Mask::BottomRight, None, &Sequential, false);
+            for at in [0, 1, 17, 39] {
+                // The query alone, in front of as many keys as it saw.
+                let seen = sizes.keys - sizes.queries + at + 1;
+                let alone = Given {
+                    sizes: Sizes {
+                        queries: 1,
+                        keys: seen,
+                        ..sizes
+                    },
+                    q: [0, 1]
+                        .iter()
+                        .flat_map(|head| given.q[(head * 40 + at) * 48..][..48].to_vec())
+                        .collect(),
+                    k: given.k[..seen * 48].to_vec(),
+                    v: given.v[..seen * 48].to_vec(),
+                };
+                for split in [false, true] {
+                    let (output, logarithms) = alone.attend(kernels, Mask::Full, None, &OnThreads(2), split);
+                    for head in 0..2 {
+                        assert_eq!(
+                            bits(&output[head * 48..][..48]),
+                            bits(&together[(head * 40 + at) * 48..][..48]),
+                            "{} row {at}",
+                            kernels.name
+                        );
+                        assert_eq!(logarithms[head].to_bits(), sums[head * 40 + at].to_bits());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Drafts behind a common text: each has the bits of its path as plain text. Prefixes around a
+    /// tile's end, so that paths cross it at other places than the drafts do.
+    #[test]
+    fn drafts_of_a_tree_have_the_bits_of_plain_text() {
+        let dim = 32;
+        for prefix in [0, 1, 100, 200, 250, 255, 256, 257, 500, 511, 760] {
+            // Draft i's parent is a third of it: a tree of many branches.
+            let drafts = 64;
+            let mut ancestors = vec![1_u64; drafts];
+            for draft in 1..drafts {
+                ancestors[draft] = ancestors[(draft - 1) / 3] | 1 << draft;
+            }
+            let sizes = Sizes {
+                batch: 1,
+                heads: 2,
+                kv_heads: 1,
+                queries: drafts,
+                keys: prefix + drafts,
+                dim,
+            };
+            let given = Given::<f32>::new(sizes);
+            let mask = Mask::Tree {
+                prefix,
+                ancestors: &ancestors,
+            };
+            check(&given, mask, None, F32, 0.0);
+            let (together, sums) = given.attend(Kernels::best(), mask, None, &Sequential, false);
+            for draft in [0, 1, 2, 20, 40, 62, 63] {
+                let path = |rows: &[f32]| -> Vec<f32> {
+                    let on_path = |row: &usize| *row < prefix || ancestors[draft] >> (row - prefix) & 1 == 1;
+                    (0..sizes.keys)
+                        .filter(on_path)
+                        .flat_map(|row| rows[row * dim..][..dim].to_vec())
+                        .collect()
+                };
+                let (k, v) = (path(&given.k), path(&given.v));
+                let alone = Given {
+                    sizes: Sizes {
+                        queries: 1,
+                        keys: k.len() / dim,
+                        ..sizes
+                    },
+                    q: [0, 1]
+                        .iter()
+                        .flat_map(|head| given.q[(head * drafts + draft) * dim..][..dim].to_vec())
+                        .collect(),
+                    k,
+                    v,
+                };
+                let (output, logarithms) = alone.attend(Kernels::best(), Mask::BottomRight, None, &Sequential, false);
+                for head in 0..2 {
+                    let at = head * drafts + draft;
+                    assert_eq!(
+                        bits(&output[head * dim..][..dim]),
+                        bits(&together[at * dim..][..dim]),
+                        "{prefix} {draft}"
+                    );
+                    assert_eq!(logarithms[head].to_bits(), sums[at].to_bits());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn rows_that_see_nothing_are_zeros() {
+        let given = Given::<f32>::new(Sizes { queries: 310, ..SMALL });
+        let (output, sums) = given.attend(Kernels::best(), Mask::BottomRight, Some(&[0, 300]), &Sequential, false);
+        let (rows, dim) = (310, SMALL.dim);
+        for head in 0..8 {
+            // Of the first item nothing is valid; the second's first ten queries come before all keys.
+            let blind = if head < 4 { rows } else { 10 };
+            assert!(
+                output[head * rows * dim..][..blind * dim]
+                    .iter()
+                    .all(|value| *value == 0.0)
+            );
+            assert!(sums[head * rows..][..blind].iter().all(|sum| *sum == f32::NEG_INFINITY));
+            assert!(sums[head * rows..][blind..rows].iter().all(|sum| sum.is_finite()));
+        }
+    }
+
+    #[test]
+    fn what_is_not_finite_goes_the_way_of_the_definition() {
+        let sizes = Sizes {
+            batch: 1,
+            heads: 1,
+            kv_heads: 1,
+            queries: 300,
+            keys: 300,
+            dim: 2,
+        };
+        let clean = Given::<f32>::new(sizes);
+        for kernels in levels() {
+            let (before, _) = clean.attend(kernels, Mask::TopLeft, None, &Sequential, false);
+            for (key, value) in [(0, f32::INFINITY), (3, f32::NAN), (270, f32::NEG_INFINITY)] {
+                let mut given = Given::<f32>::new(sizes);
+                given.v[key * 2 + 1] = value;
+                let (after, _) = given.attend(kernels, Mask::TopLeft, None, &Sequential, false);
+                for row in 0..300 {
+                    assert_eq!(after[row * 2].to_bits(), before[row * 2].to_bits());
+                    let found = after[row * 2 + 1];
+                    if row < key {
+                        assert_eq!(
+                            found.to_bits(),
+                            before[row * 2 + 1].to_bits(),
+                            "{} {row} {key}",
+                            kernels.name
+                        );
+                    } else {
+                        assert!(
+                            found == value || found.is_nan() && value.is_nan(),
+                            "{} {row} {key}: {found}",
+                            kernels.name
+                        );
+                    }
+                }
+                let mut given = Given::<f32>::new(sizes);
+                given.k[key * 2] = f32::NAN;
+                let (after, sums) = given.attend(kernels, Mask::TopLeft, None, &OnThreads(2), true);
+                for row in 0..300 {
+                    assert_eq!(after[row * 2].is_nan(), row >= key, "{} {row} {key}", kernels.name);
+                    assert_eq!(sums[row].is_nan(), row >= key);
+                }
+            }
+            // All scores -infinity: 0 / 0. One score +infinity: infinity - infinity.
+            for (q, k, expected_sum) in [
+                (1.0, f32::NEG_INFINITY, f32::NEG_INFINITY),
+                (1.0, f32::INFINITY, f32::NAN),
+            ] {
+                let one = Given::<f32> {
+                    sizes: Sizes {
+                        queries: 1,
+                        keys: 1,
+                        dim: 1,
+                        ..sizes
+                    },
+                    q: vec![q],
+                    k: vec![k],
+                    v: vec![1.0],
+                };
+                let (output, sums) = one.attend(kernels, Mask::Full, None, &Sequential, false);
+                assert!(output[0].is_nan(), "{} {k}: {output:?}", kernels.name);
+                assert_eq!(sums[0].is_nan(), expected_sum.is_nan());
+            }
+            // Scores far from each other: weight 1 for the greatest, whatever its size.
+            let far = Given::<f32> {
+                sizes: Sizes {
+                    queries: 1,
+                    keys: 3,
+                    dim: 1,
+                    ..sizes
+                },
+                q: vec![1e18],
+                k: vec![-3e18, 2e18, 1e18],
+                v: vec![1.0, 2.0, 3.0],
+            };
+            let (output, _) = far.attend(kernels, Mask::Full, None, &Sequential, false);
+            assert_eq!(output, [2.0], "{}", kernels.name);
+        }
+    }
+
+    #[test]
+    fn tokens_whose_heads_lie_side_by_side_are_read_in_place() {
+        let Sizes {
+            batch,
+            heads,
+            kv_heads,
+            queries,
+            keys,
+            dim,
+        } = SMALL;
+        let given = Given::<f32>::new(SMALL);
+        let (expected, expected_sums) = given.attend(Kernels::best(), Mask::TopLeft, None, &Sequential, false);
+        // [b][h][i][d] to [b][i][h][d].
+        let turned = |from: &[f32], heads: usize, length: usize| {
+            let mut into = vec![0.0; from.len()];
+            for (at, row) in from.chunks_exact(dim).enumerate() {
+                let (b, h, i) = (at / length / heads, at / length % heads, at % length);
+                into[((b * length + i) * heads + h) * dim..][..dim].copy_from_slice(row);
+            }
+            into
+        };
+        let (q, k, v) = (
+            turned(&given.q, heads, queries),
+            turned(&given.k, kv_heads, keys),
+            turned(&given.v, kv_heads, keys),
+        );
+        let (mut output, mut sums) = (vec![0.0; q.len()], vec![0.0; expected_sums.len()]);
+        for operation in [forward::<f32>, decode::<f32>] {
+            operation(
+                &OnThreads(2),
+                Heads::side_by_side(&q, batch, queries, heads, dim),
+                Heads::side_by_side(&k, batch, keys, kv_heads, dim),
+                Heads::side_by_side(&v, batch, keys, kv_heads, dim),
+                Mask::TopLeft,
+                None,
+                None,
+                HeadsMut::side_by_side(&mut output, batch, queries, heads, dim),
+                &mut sums,
+            );
+            assert_eq!(bits(&output), bits(&turned(&expected, heads, queries)));
+            assert_eq!(bits(&sums), bits(&expected_sums));
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "rows overlap")]
+    fn overlapping_rows_to_write_to_are_refused() {
+        let (data, mut into, mut sums) = ([0.0_f32; 4], [0.0_f32; 4], [0.0_f32; 2]);
+        let heads = Heads::dense(&data, 1, 1, 2, 2);
+        let mut output = HeadsMut::dense(&mut into, 1, 1, 2, 2);
+        output.row_stride = 1;
+        forward(
+            &Sequential,
+            heads,
+            heads,
+            heads,
+            Mask::Full,
+            None,
+            None,
+            output,
+            &mut sums,
+        );
+    }
+
+    /// No more is allocated than was said, and it grows with the length, not with its square.
+    #[test]
+    fn memory_is_bounded_by_tiles() {
+        let mut before = None;
+        for queries in [300, 600, 1200] {
+            let sizes = Sizes {
+                batch: 1,
+                heads: 2,
+                kv_heads: 1,
+                queries,
+                keys: 2 * queries,
+                dim: 64,
+            };
+            let given = Given::<f32>::new(sizes);
+            let [q, k, v] = given.heads();
+            let problem = Problem::new(q, k, v, Mask::Full, None, None);
+            for width in [1, 2] {
+                let count = Count::default();
+                let (mut output, mut sums) = (vec![0.0; given.q.len()], vec![0.0; 2 * queries]);
+                let into = HeadsMut::dense(&mut output, 1, 2, queries, 64);
+                problem.attend(&OnThreads(width), into, &mut sums, &count, false);
+                let told = problem.forward_bytes(width, false);
+                assert!(count.peak() as u64 <= told, "{} > {told}", count.peak());
+                if width == 1 {
+                    assert!(*before.get_or_insert(told) == told);
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+
+        #[test]
+        fn any_shape_agrees_with_the_definition(
+            heads in 1..3_usize,
+            group in 1..3_usize,
+            queries in 1..60_usize,
+            keys in 1..600_usize,
+            dim in 1..40_usize,
+            which in 0..4_usize,
+            window in 0..300_usize,
+            valid in 0..600_usize,
+        ) {
+            let sizes = Sizes { batch: 1, heads: heads * group, kv_heads: heads, queries, keys, dim };
+            let mask = [Mask::Full, Mask::TopLeft, Mask::BottomRight, Mask::Window(window)][which];
+            check(&Given::<f32>::new(sizes), mask, Some(&[valid.min(keys)]), F32, 0.0);
         }
     }
 }

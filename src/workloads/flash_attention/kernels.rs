@@ -11,9 +11,10 @@
 //! `forward` and `backward` own the arrays and say why they suffice.
 
 use std::any::Any;
-use std::sync::OnceLock;
 
-use super::lanes::{F32x8, F32x16, F64x4, F64x8, Lanes, Plain};
+use super::lanes::{Lanes, Plain};
+#[cfg(target_arch = "x86_64")]
+use super::x86::{F32x8, F32x16, F64x4, F64x8};
 use crate::linear::Real;
 
 /// What becomes of a product's element `sum`.
@@ -61,6 +62,8 @@ pub(super) struct Scores<R> {
 
 /// The kernels of one instruction set.
 pub(super) struct Kernels<R> {
+    /// For the tests' messages.
+    #[cfg_attr(not(test), expect(dead_code))]
     pub name: &'static str,
     /// Numbers of a register: what columns are padded to.
     pub lanes: usize,
@@ -97,22 +100,21 @@ impl<R: Real> Kernels<R> {
 
 /// All that this processor has, fastest first.
 pub(super) fn levels<R: Real>() -> Vec<&'static Kernels<R>> {
-    static FEATURES: OnceLock<(bool, bool)> = OnceLock::new();
-    let (avx512, avx2) = *FEATURES.get_or_init(|| {
-        (
-            is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512dq"),
-            is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
-        )
-    });
-    let tables: [(bool, [&'static dyn Any; 2]); 3] = [
-        (avx512, [&avx512::F32, &avx512::F64]),
-        (avx2, [&avx2::F32, &avx2::F64]),
-        (true, [&plain::F32, &plain::F64]),
-    ];
+    let mut tables: Vec<[&'static dyn Any; 2]> = Vec::with_capacity(3);
+    #[cfg(target_arch = "x86_64")]
+    {
+        // The macro keeps its answers: asking again costs a load.
+        if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512dq") {
+            tables.push([&avx512::F32, &avx512::F64]);
+        }
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            tables.push([&avx2::F32, &avx2::F64]);
+        }
+    }
+    tables.push([&plain::F32, &plain::F64]);
     tables
         .into_iter()
-        .filter(|(there, _)| *there)
-        .flat_map(|(_, tables)| tables)
+        .flatten()
         .filter_map(|table| table.downcast_ref())
         .collect()
 }
@@ -408,17 +410,17 @@ unsafe fn transpose<V: Lanes>(from: *const V::Number, stride: usize, rows: usize
 
 /// The tables of one instruction set.
 macro_rules! level {
-    ($module:ident, $feature:expr, $f32:ty, $f64:ty) => {
+    ($module:ident, [$($feature:expr)?] $f32:ty, $f64:ty) => {
         mod $module {
             use super::*;
 
-            level!(table F32, f32, single, $feature, $f32);
-            level!(table F64, f64, double, $feature, $f64);
+            level!(table $module, F32, f32, single, [$($feature)?] $f32);
+            level!(table $module, F64, f64, double, [$($feature)?] $f64);
         }
     };
-    (table $table:ident, $number:ty, $inner:ident, $feature:expr, $lanes:ty) => {
+    (table $module:ident, $table:ident, $number:ty, $inner:ident, [$($feature:expr)?] $lanes:ty) => {
         pub(super) static $table: Kernels<$number> = Kernels {
-            name: stringify!($inner),
+            name: stringify!($module $inner),
             lanes: <$lanes>::COUNT,
             panel: <$lanes>::COUNT * <$lanes>::TILE_COLUMNS,
             product: $inner::product,
@@ -432,16 +434,16 @@ macro_rules! level {
         mod $inner {
             use super::super::*;
 
-            level!(kernel $feature, $lanes, product(product: &Product<$number>));
-            level!(kernel $feature, $lanes, softmax(scores: Scores<$number>, most: *mut $number, sum: *mut $number));
-            level!(kernel $feature, $lanes, take_in(rows: usize, tile_most: *mut $number, tile_sum: *mut $number, most: *mut $number, sum: *mut $number));
-            level!(kernel $feature, $lanes, gradient(scores: Scores<$number>, d_weights: *mut $number, logarithm: *const $number, delta: *const $number, factor: $number));
-            level!(kernel $feature, $lanes, finite(from: *const $number, count: usize) -> bool);
-            level!(kernel $feature, $lanes, transpose(from: *const $number, stride: usize, rows: usize, length: usize, into: *mut $number));
+            level!(kernel [$($feature)?] $lanes, product(product: &Product<$number>));
+            level!(kernel [$($feature)?] $lanes, softmax(scores: Scores<$number>, most: *mut $number, sum: *mut $number));
+            level!(kernel [$($feature)?] $lanes, take_in(rows: usize, tile_most: *mut $number, tile_sum: *mut $number, most: *mut $number, sum: *mut $number));
+            level!(kernel [$($feature)?] $lanes, gradient(scores: Scores<$number>, d_weights: *mut $number, logarithm: *const $number, delta: *const $number, factor: $number));
+            level!(kernel [$($feature)?] $lanes, finite(from: *const $number, count: usize) -> bool);
+            level!(kernel [$($feature)?] $lanes, transpose(from: *const $number, stride: usize, rows: usize, length: usize, into: *mut $number));
         }
     };
-    (kernel $feature:expr, $lanes:ty, $name:ident($($argument:ident: $type:ty),*) $(-> $result:ty)?) => {
-        #[target_feature(enable = $feature)]
+    (kernel [$($feature:expr)?] $lanes:ty, $name:ident($($argument:ident: $type:ty),*) $(-> $result:ty)?) => {
+        $(#[target_feature(enable = $feature)])?
         pub(super) unsafe fn $name($($argument: $type),*) $(-> $result)? {
             // SAFETY: the caller keeps the kernel's contract, and the table is only handed out where
             // the processor has the instruction set.
@@ -450,6 +452,96 @@ macro_rules! level {
     };
 }
 
-level!(avx512, "avx512f,avx512dq,avx2,fma", F32x16, F64x8);
-level!(avx2, "avx2,fma", F32x8, F64x4);
-level!(plain, "sse2", Plain<f32>, Plain<f64>);
+#[cfg(target_arch = "x86_64")]
+level!(avx512, ["avx512f,avx512dq,avx2,fma"] F32x16, F64x8);
+#[cfg(target_arch = "x86_64")]
+level!(avx2, ["avx2,fma"] F32x8, F64x4);
+level!(plain, [] Plain<f32>, Plain<f64>);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check<R: Real>(unit: f64) {
+        for kernels in levels::<R>() {
+            // From the greatest score down: 0, then every tenth of a power of two, past the least number.
+            let mut scores: Vec<R> = (0..12_000).map(|at| R::of(3.5 - f64::from(at) / 10.0)).collect();
+            scores[15] = R::of(f64::NEG_INFINITY);
+            let given = scores.clone();
+            let (mut most, mut sum) = ([R::of(0.0)], [R::of(0.0)]);
+            let rows = Scores {
+                at: scores.as_mut_ptr(),
+                stride: 0,
+                rows: 1,
+                from: 0,
+                to: scores.len(),
+            };
+            // SAFETY: one row, one number in each array; 12 000 is a multiple of 16.
+            unsafe { (kernels.softmax)(rows, most.as_mut_ptr(), sum.as_mut_ptr()) };
+            assert_eq!(most[0].to_f64(), 3.5, "{}", kernels.name);
+            assert_eq!(scores[0].to_f64(), 1.0, "{}", kernels.name);
+            let mut total = 0.0;
+            for (weight, score) in scores.iter().zip(&given) {
+                let (weight, expected) = (weight.to_f64(), (score.to_f64() - 3.5).exp2());
+                let least = if unit > 1e-10 {
+                    f64::from(f32::MIN_POSITIVE)
+                } else {
+                    f64::MIN_POSITIVE
+                };
+                // The score itself was rounded: its last place counts as often as it is large.
+                let bound = unit * 4.0 * expected + least;
+                assert!(
+                    (weight - expected).abs() <= bound,
+                    "{}: 2^{:?} is {weight}, not {expected}",
+                    kernels.name,
+                    score
+                );
+                total += expected;
+            }
+            assert!((sum[0].to_f64() / total - 1.0).abs() < 100.0 * unit, "{}", kernels.name);
+        }
+    }
+
+    #[test]
+    fn powers_of_two_are_within_a_few_last_places() {
+        check::<f32>(6e-8);
+        check::<f64>(1.2e-16);
+    }
+
+    #[test]
+    fn turning_and_finding_what_is_not_finite_work_at_every_length() {
+        for kernels in levels::<f32>() {
+            for (rows, length) in [(1, 1), (16, 16), (70, 33), (256, 64), (64, 5)] {
+                let stride = length + 3;
+                let from: Vec<f32> = (0..rows * stride).map(|at| at as f32).collect();
+                let panels = rows.div_ceil(kernels.panel);
+                let mut into = vec![f32::NAN; panels * kernels.panel * length];
+                // SAFETY: both arrays have the size that is said.
+                unsafe { (kernels.transpose)(from.as_ptr(), stride, rows, length, into.as_mut_ptr()) };
+                for (at, found) in into.iter().enumerate() {
+                    let (panel, rest) = (at / (kernels.panel * length), at % (kernels.panel * length));
+                    let row = panel * kernels.panel + rest % kernels.panel;
+                    let expected = if row < rows {
+                        from[row * stride + rest / kernels.panel]
+                    } else {
+                        0.0
+                    };
+                    assert_eq!(*found, expected, "{} {rows} {length} {at}", kernels.name);
+                }
+            }
+            for count in [0, 1, 63, 64, 200] {
+                let mut numbers = vec![f32::MAX; count];
+                // SAFETY: a slice.
+                let finite = |numbers: &[f32]| unsafe { (kernels.finite)(numbers.as_ptr(), numbers.len()) };
+                assert!(finite(&numbers), "{}", kernels.name);
+                for at in 0..count {
+                    for wrong in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                        numbers[at] = wrong;
+                        assert!(!finite(&numbers), "{} {at} of {count}", kernels.name);
+                    }
+                    numbers[at] = 0.0;
+                }
+            }
+        }
+    }
+}

@@ -133,9 +133,9 @@ impl<T: Element> Operands<'_, T> {
                             add(&mut d_q, q_at + d, d_score * key[d], size * key[d].abs());
                             add(&mut d_k, kv * dim + d, d_score * query[d], size * query[d].abs());
                         }
-                        for d in 0..value_dim {
-                            let size = weight * d_row[d].abs() * (1.0 + bound);
-                            add(&mut d_v, kv * value_dim + d, weight * d_row[d], size);
+                        for (d, d_out) in d_row.iter().enumerate() {
+                            let size = weight * d_out.abs() * (1.0 + bound);
+                            add(&mut d_v, kv * value_dim + d, weight * d_out, size);
                         }
                     }
                 }

@@ -79,6 +79,21 @@ impl<'a, T: Element> Problem<'a, T> {
         }
     }
 
+    /// A problem of this shape without operands: to ask for its memory.
+    pub fn shape(batch: usize, heads: [usize; 2], lengths: [usize; 2], head_dim: usize) -> Problem<'a, T> {
+        let shaped = |heads, length| Heads::dense(&[], batch, heads, length, head_dim);
+        Problem {
+            q: shaped(heads[0], lengths[0]),
+            k: shaped(heads[1], lengths[1]),
+            v: shaped(heads[1], lengths[1]),
+            mask: Mask::Full,
+            scale: 1.0,
+            kv_lens: None,
+            group: heads[0] / heads[1].max(1),
+            kernels: Kernels::best(),
+        }
+    }
+
     /// Rows of a key head.
     pub fn rows(&self) -> usize {
         self.group * self.q.length
@@ -108,6 +123,21 @@ impl<'a, T: Element> Problem<'a, T> {
         let most = if self.tail().is_some() { TILE + DRAFTS } else { TILE };
         self.k.length.min(most)
     }
+}
+
+/// Units of a piece: a few pieces for each thread of the pool, and one piece for one thread.
+pub(super) fn grain(units: usize, width: usize) -> usize {
+    if width <= 1 { units } else { units.div_ceil(4 * width) }
+}
+
+/// How many pieces [`for_each_piece`](crate::for_each_piece) makes. A pool has as many under way at
+/// once as it has threads; but whoever makes a thread for each fork may have all of them.
+pub(super) fn pieces(units: usize, grain: usize) -> usize {
+    if units <= grain.max(1) {
+        return 1;
+    }
+    let half = units / 2;
+    pieces(half, grain) + pieces(units - half, grain)
 }
 
 /// Bytes that are allocated now, and the most there were.
