@@ -46,9 +46,19 @@ use super::value::{Value, bytes, bytes_mut, values};
 pub trait Stream: Read + Write + AsFd {
     fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()>;
     fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()>;
+
+    /// Lets the kernel hold more of it, where that does not come by itself.
+    fn widen(&self) {}
 }
 
 impl Stream for UnixStream {
+    fn widen(&self) {
+        use rustix::net::sockopt::{set_socket_send_buffer_size, set_socket_send_buffer_size_force};
+        // More than the system's limit takes a privilege; with less it is slower, and as right.
+        let _ = set_socket_send_buffer_size_force(self, UNIX_BYTES)
+            .or_else(|_| set_socket_send_buffer_size(self, UNIX_BYTES));
+    }
+
     fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
         UnixStream::set_nonblocking(self, nonblocking)
     }
@@ -86,8 +96,8 @@ pub struct Sent {
 
 /// Bytes that are read or written at one go.
 const SEGMENT_BYTES: usize = 256 * 1024;
-/// For what the kernel holds of a stream in either direction.
-const SOCKET_BYTES: usize = 1024 * 1024;
+/// What the kernel holds of a Unix stream. TCP finds its own size, unless it is told one.
+const UNIX_BYTES: usize = 1024 * 1024;
 /// Between two attempts to reach someone who is not there yet.
 const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(2);
 
@@ -379,9 +389,7 @@ impl<S: Stream> Participant<S> {
                 step: 0,
                 why: error.to_string(),
             })?;
-            // The kernel may give less, or refuse: slower, but as right.
-            let _ = rustix::net::sockopt::set_socket_send_buffer_size(&link.data, SOCKET_BYTES);
-            let _ = rustix::net::sockopt::set_socket_recv_buffer_size(&link.data, SOCKET_BYTES);
+            link.data.widen();
         }
         Ok(Participant {
             rank,
