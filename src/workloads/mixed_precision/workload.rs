@@ -441,3 +441,150 @@ impl<T: Stored, N: Classifier<T> + Send> Prepared for Trainings<T, N> {
         ]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ParamValue;
+    use crate::tests::OnThreads;
+
+    fn prepared(given: &[(&str, ParamValue)], seed: u64) -> Box<dyn Prepared> {
+        let given: Vec<_> = given
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), value.clone()))
+            .collect();
+        let params = Params::resolve(&ABOUT, &given).unwrap();
+        MixedPrecision.prepare(&params, seed).unwrap()
+    }
+
+    fn text(value: &str) -> ParamValue {
+        ParamValue::Text(value.to_owned())
+    }
+
+    #[test]
+    fn every_mode_model_and_optimizer_agrees_with_f64_loops() {
+        for mode in Mode::NAMES {
+            for model in Model::NAMES {
+                for optimizer in ["sgd", "adam"] {
+                    let prepared = prepared(
+                        &[
+                            ("mode", text(mode)),
+                            ("model", text(model)),
+                            ("optimizer", text(optimizer)),
+                            ("hidden", ParamValue::Integer(20)),
+                            ("batch", ParamValue::Integer(30)),
+                            ("shards", ParamValue::Integer(4)),
+                        ],
+                        7,
+                    );
+                    for task in 0..2 {
+                        let answer = prepared.run(task, &OnThreads(2));
+                        assert_eq!(prepared.verify(task, &answer), Ok(()), "{mode} {model} {optimizer}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn scales_that_must_overflow_and_scales_switched_off_verify() {
+        for model in Model::NAMES {
+            for (scaling, init_scale) in [(true, 1e19), (true, 3e6), (true, 1.0), (false, 1e19)] {
+                let prepared = prepared(
+                    &[
+                        ("model", text(model)),
+                        ("loss_scaling", ParamValue::Flag(scaling)),
+                        ("init_scale", ParamValue::Number(init_scale)),
+                    ],
+                    7,
+                );
+                let answer = prepared.run(5, &Sequential);
+                assert_eq!(prepared.verify(5, &answer), Ok(()), "{model} {scaling} {init_scale}");
+                let skipped = fact(&*prepared, "skipped_steps");
+                let expected = match (scaling, init_scale) {
+                    // All four steps, in the run and in the check's.
+                    (true, 1e19) => 8.0..=8.0,
+                    // The first step or two.
+                    (true, 3e6) => 2.0..=4.0,
+                    _ => 0.0..=0.0,
+                };
+                assert!(expected.contains(&skipped), "{model} {init_scale}: {skipped}");
+            }
+        }
+    }
+
+    fn fact(prepared: &dyn Prepared, name: &str) -> f64 {
+        prepared.facts().iter().find(|fact| fact.name == name).unwrap().value
+    }
+
+    #[test]
+    fn facts_tell_the_scale_and_half_the_bytes() {
+        let prepared = prepared(
+            &[
+                ("steps", ParamValue::Integer(40)),
+                ("init_scale", ParamValue::Number(64.0)),
+            ],
+            1,
+        );
+        assert!(prepared.facts().is_empty());
+        prepared.run(0, &Sequential);
+        // Twice sixteen good steps.
+        assert_eq!(fact(&*prepared, "loss_scale"), 256.0);
+        assert_eq!(fact(&*prepared, "overflows"), 0.0);
+        for figure in ["activation_bytes", "weight_bytes"] {
+            let name = format!("{figure}_f32");
+            assert_eq!(2.0 * fact(&*prepared, figure), fact(&*prepared, &name));
+        }
+        assert!(fact(&*prepared, "test_accuracy") > 0.8);
+    }
+
+    /// The oracle must be able to tell: weights that went another way, a loss that is another, a skip
+    /// without a reason.
+    #[test]
+    fn a_training_that_went_wrong_is_told() {
+        let given = &[("mode", text("bf16")), ("optimizer", text("sgd"))];
+        let params: Vec<_> = given
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), value.clone()))
+            .collect();
+        let (settings, _) = settings(&Params::resolve(&ABOUT, &params).unwrap());
+        let trainings = Trainings::<crate::linear::f16, _>::new(perceptron(32), settings, 2, 3);
+        let beginning = || {
+            let mut beginning = Beginning {
+                losses: Vec::new(),
+                scales: Vec::new(),
+                skipped: Vec::new(),
+                weights: Vec::new(),
+            };
+            trainings.train(9, &Sequential, |course, outcome| {
+                beginning.losses.push(outcome.loss);
+                beginning.scales.push(f64::from(outcome.scale));
+                beginning.skipped.push(outcome.skipped);
+                beginning.weights = course
+                    .trainer
+                    .master()
+                    .iter()
+                    .map(|weight| f64::from(*weight))
+                    .collect();
+            });
+            beginning
+        };
+        assert_eq!(trainings.hold(9, &beginning()), Ok(()));
+        let mut wrong = beginning();
+        wrong.losses[1] *= 1.1;
+        assert!(trainings.hold(9, &wrong).unwrap_err().contains("loss"));
+        let mut wrong = beginning();
+        wrong.skipped[1] = true;
+        assert!(trainings.hold(9, &wrong).unwrap_err().contains("was skipped"));
+        let mut wrong = beginning();
+        wrong.scales[1] = 1e15;
+        assert!(trainings.hold(9, &wrong).unwrap_err().contains("was not skipped"));
+        let mut wrong = beginning();
+        let initial: Vec<f32> =
+            super::super::Network::<crate::linear::f16>::initial(&trainings.network, trainings.seed_of(9));
+        for (weight, start) in wrong.weights.iter_mut().zip(initial) {
+            *weight += 0.1 * (*weight - f64::from(start));
+        }
+        assert!(trainings.hold(9, &wrong).unwrap_err().contains("weights"));
+    }
+}
