@@ -330,6 +330,8 @@ fn gelu_tanh<S: Real>(x: S) -> S {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::needless_range_loop, reason = "several arrays at one place")]
+
     use super::*;
     use crate::Sequential;
     use crate::linear::{bf16, f16};
