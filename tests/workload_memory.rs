@@ -100,6 +100,17 @@ fn workloads_take_no_more_memory_than_they_say() {
         ("combination_sum", vec![]),
         ("combination_sum", vec![flag("count_only", false), whole("target", 60)]),
         ("combination_sum", vec![flag("reuse", false)]),
+        ("allreduce", vec![]),
+        ("allreduce", vec![choice("algorithm", "direct"), choice("dtype", "f64")]),
+        (
+            "allreduce",
+            vec![choice("exchange", "fused"), choice("algorithm", "halving_doubling")],
+        ),
+        (
+            "allreduce",
+            vec![whole("ranks", 64), whole("elements", 64), choice("algorithm", "direct")],
+        ),
+        ("allreduce", vec![whole("ranks", 64), whole("elements", 64)]),
     ];
     for (name, given) in cases {
         let workload = workloads::find(name).unwrap();

@@ -25,6 +25,7 @@ mod random;
 mod stopwatch;
 pub mod upsampling;
 
+pub use allreduce::Allreduce;
 pub use combination_sum::{CombinationSum, combinations, count_combinations, search_count};
 pub use join::{Join, Sequential, for_each_piece};
 pub use lowest_common_ancestor::{
@@ -124,6 +125,7 @@ pub static CATALOGUE: &[&dyn Workload] = &[
     &MaximumGap,
     &CombinationSum,
     &MixedPrecision,
+    &Allreduce,
 ];
 
 /// The workload of this name.

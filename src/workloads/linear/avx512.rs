@@ -4,8 +4,9 @@
 use std::arch::x86_64::*;
 use std::marker::PhantomData;
 
-use super::avx512_pack::{first_8, first_16, pack_f64, pack_pairs, pack_widened};
+use super::avx512_pack::{first_8, pack_f64, pack_pairs, pack_widened};
 use super::blocks::{Kernel, Lanes, Tile};
+use super::convert::x86::first_16;
 use super::{Element, bf16};
 
 const ROWS: usize = 14;

@@ -4,35 +4,10 @@
 use std::arch::x86_64::*;
 
 use super::blocks::{Lanes, pack_plainly};
-use super::product::Kind;
+use super::convert::x86::{first_16, some_16};
 use super::{Element, bf16};
 
-/// The first `count` values, at most 16, as f32; the rest 0.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,f16c")]
-unsafe fn widened<T: Element>(from: *const T, count: usize) -> __m512 {
-    let mask = first_16(count);
-    match T::KIND {
-        // SAFETY: the lanes under the mask can be read.
-        Kind::F32 => unsafe { _mm512_maskz_loadu_ps(mask, from.cast()) },
-        // SAFETY: as above.
-        Kind::F16 => _mm512_cvtph_ps(unsafe { _mm256_maskz_loadu_epi16(mask, from.cast()) }),
-        Kind::Bf16 => {
-            // SAFETY: as above.
-            let bits = unsafe { _mm256_maskz_loadu_epi16(mask, from.cast()) };
-            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(bits)))
-        }
-        Kind::F64 => unreachable!("f64 is not widened"),
-    }
-}
-
-/// A mask of the first `count` lanes of 16; all of them from 16 on.
-#[inline]
-pub fn first_16(count: usize) -> u16 {
-    if count >= 16 { u16::MAX } else { (1 << count) - 1 }
-}
-
-/// The same of 8.
+/// A mask of the first `count` lanes of 8; all of them from 8 on.
 #[inline]
 pub fn first_8(count: usize) -> u8 {
     first_16(count) as u8
@@ -125,7 +100,7 @@ pub unsafe fn pack_widened<T: Element<Sum = f32>>(lanes: &Lanes<T>, into: *mut f
                 // The panel beside it comes next.
                 _mm_prefetch::<_MM_HINT_T1>(from.wrapping_add(width).cast());
                 // SAFETY: so many lanes can be read.
-                unsafe { widened(from, count) }
+                unsafe { some_16(from, count) }
             },
             // SAFETY: inside the panel or its slack.
             |at, vector| unsafe { _mm512_storeu_ps(into.add(at), vector) }
@@ -138,7 +113,7 @@ pub unsafe fn pack_widened<T: Element<Sum = f32>>(lanes: &Lanes<T>, into: *mut f
                 for (lane, row) in rows.iter_mut().enumerate().take(lanes.lanes.saturating_sub(first)) {
                     let from = lanes.from.wrapping_add((first + lane) * lanes.lane_stride + step);
                     // SAFETY: so many values of the lane can be read.
-                    *row = unsafe { widened(from, count) };
+                    *row = unsafe { some_16(from, count) };
                 }
                 let columns = transposed_16(rows);
                 for (at, column) in columns.into_iter().enumerate().take(count) {

@@ -1,6 +1,7 @@
 //! The product of two matrices, in parallel.
 
 use super::blocks::{Block, Kernel, buffer_length, compute};
+use super::element::Kind;
 use super::level::Level;
 use super::portable::Portable;
 use super::{Element, Real, bf16, f16};
@@ -205,15 +206,6 @@ pub fn product_scratch_bytes<T: Element>(rows: usize, columns: usize, depth: usi
     T::scratch_bytes(Level::best(), rows, depth)
 }
 
-/// Lets a kernel for several types choose its instructions when it is compiled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    F32,
-    F64,
-    F16,
-    Bf16,
-}
-
 /// Which kernel multiplies a stored type. Nobody outside can name it, so nobody can add one.
 pub trait Multiplied: Sized {
     #[doc(hidden)]
@@ -267,12 +259,15 @@ macro_rules! multiplied {
 }
 
 #[cfg(target_arch = "x86_64")]
-use super::avx512;
+use super::{avx2, avx512};
 
-multiplied!(f32, F32: Level::Avx512 | Level::Avx512Bf16 => avx512::Widened<f32>);
-multiplied!(f16, F16: Level::Avx512 | Level::Avx512Bf16 => avx512::Widened<f16>);
-multiplied!(bf16, Bf16: Level::Avx512 => avx512::Widened<bf16>, Level::Avx512Bf16 => avx512::Pairs);
-multiplied!(f64, F64: Level::Avx512 | Level::Avx512Bf16 => avx512::Doubles);
+multiplied!(f32, F32: Level::Avx512 | Level::Avx512Bf16 => avx512::Widened<f32>, Level::Avx2 => avx2::Widened<f32>);
+multiplied!(f16, F16: Level::Avx512 | Level::Avx512Bf16 => avx512::Widened<f16>, Level::Avx2 => avx2::Widened<f16>);
+multiplied!(
+    bf16, Bf16: Level::Avx512Bf16 => avx512::Pairs, Level::Avx512 => avx512::Widened<bf16>,
+    Level::Avx2 => avx2::Widened<bf16>
+);
+multiplied!(f64, F64: Level::Avx512 | Level::Avx512Bf16 => avx512::Doubles, Level::Avx2 => avx2::Doubles<f64>);
 
 #[cfg(test)]
 mod tests {
