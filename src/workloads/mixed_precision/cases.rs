@@ -417,3 +417,266 @@ fn report<T: Stored, N: Classifier<T>>(
         ),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::solve;
+    use crate::{MixedPrecision, Workload};
+
+    fn answer(input: &str) -> String {
+        solve(&MixedPrecision, input).unwrap()
+    }
+
+    #[test]
+    fn bits_are_converted_with_one_rounding() {
+        for (input, expected) in [
+            (
+                r#"{"op":"convert","from":"f32","to":"f16","bits":["3f800000","33000000","33000001","477fefff","477ff000","7fc00000","80000000"]}"#,
+                r#"{"bits":["3c00","0000","0001","7bff","7c00","7e00","8000"]}"#,
+            ),
+            (
+                // 1 + 2^-11 + 2^-40 is above the middle; by way of f32 it would be on it.
+                r#"{"op":"convert","from":"f64","to":"f16","bits":["3ff0020000001000","0x3FF0020000000000"]}"#,
+                r#"{"bits":["3c01","0x3c00"]}"#,
+            ),
+            (
+                r#"{"op":"convert","from":"f16","to":"f64","bits":["0001","fc00","1"]}"#,
+                r#"{"bits":["3e70000000000000","fff0000000000000","3e70000000000000"]}"#,
+            ),
+            (
+                r#"{"op":"convert","from":"bf16","to":"f32","bits":["3f80","0001"]}"#,
+                r#"{"bits":["3f800000","00010000"]}"#,
+            ),
+            (
+                r#"{"op":"convert","from":"bf16","to":"bf16","bits":[]}"#,
+                r#"{"bits":[]}"#,
+            ),
+        ] {
+            assert_eq!(answer(input), expected);
+        }
+    }
+
+    #[test]
+    fn the_scaler_is_pytorch_s() {
+        assert_eq!(
+            answer(
+                r#"{"op":"loss_scale","init":65536,"growth_factor":2,"backoff_factor":0.5,"growth_interval":3,"overflow":[1,0,0,0,0,1,0]}"#
+            ),
+            r#"{"growth_tracker":[0,1,2,0,1,0,1],"optimizer_steps":5,"scale":[32768.0,32768.0,32768.0,65536.0,65536.0,32768.0,32768.0]}"#
+        );
+        assert_eq!(
+            answer(r#"{"op":"loss_scale","overflow":[]}"#),
+            r#"{"growth_tracker":[],"optimizer_steps":0,"scale":[]}"#
+        );
+    }
+
+    #[test]
+    fn products_are_summed_in_what_is_asked_for() {
+        // 4096 ones: in f16 the sum stays at 2048, where adding 1 rounds to even.
+        let ones = vec!["1"; 4096].join(",");
+        let column = vec!["[1]"; 4096].join(",");
+        let case = |storage: &str, accumulate: &str| {
+            answer(&format!(
+                r#"{{"op":"matmul","a":[[{ones}]],"b":[{column}],"storage":"{storage}","accumulate":"{accumulate}"}}"#
+            ))
+        };
+        assert_eq!(case("f16", "f32"), r#"{"output":[[4096.0]]}"#);
+        assert_eq!(case("f16", "f64"), r#"{"output":[[4096.0]]}"#);
+        assert_eq!(case("f16", "f16"), r#"{"output":[[2048.0]]}"#);
+        assert_eq!(case("bf16", "bf16"), r#"{"output":[[256.0]]}"#);
+        assert_eq!(case("bf16", "f32"), r#"{"output":[[4096.0]]}"#);
+        // The operands are rounded, the sums are not: 2049 is 2048 in f16; 2048 + 1 stays.
+        assert_eq!(
+            answer(r#"{"op":"matmul","a":[[2049,1]],"b":[[1],[1]],"storage":"f16","accumulate":"f32"}"#),
+            r#"{"output":[[2049.0]]}"#
+        );
+        assert_eq!(
+            answer(r#"{"op":"matmul","a":[["Infinity","NaN"]],"b":[[1,0],[0,0]],"storage":"bf16"}"#),
+            r#"{"output":[["NaN","NaN"]]}"#
+        );
+        assert_eq!(
+            answer(r#"{"op":"matmul","a":[],"b":[],"storage":"f32","accumulate":"f64"}"#),
+            r#"{"output":[]}"#
+        );
+        assert_eq!(
+            answer(r#"{"op":"matmul","a":[[0.1]],"b":[[1]],"storage":"f32"}"#),
+            r#"{"output":[[0.10000000149011612]]}"#
+        );
+    }
+
+    #[test]
+    fn a_training_reports_accuracies_losses_scales_and_bytes() {
+        let train = |mode: &str, model: &str, more: &str| -> Value {
+            let input = format!(
+                r#"{{"op":"train","data":"digits","model":"{model}","mode":"{mode}","seed":3,"epochs":4{more}}}"#
+            );
+            serde_json::from_str(&answer(&input)).unwrap()
+        };
+        let half = train("f16", "mlp", r#","growth_interval":10"#);
+        let full = train("f32", "mlp", "");
+        assert!(half["test_accuracy"].as_f64().unwrap() > 0.93, "{half}");
+        assert_eq!(half["losses"].as_array().unwrap().len(), 4);
+        assert_eq!(half["accuracies"].as_array().unwrap().len(), 4);
+        let scales = half["loss_scale"].as_array().unwrap();
+        assert_eq!(scales.len(), 4 * (1437 / 64));
+        assert_eq!((&scales[8], &scales[9]), (&json!(65536.0), &json!(131_072.0)));
+        for figure in ["activations", "weights"] {
+            let bytes = |report: &Value| report["bytes"][figure].as_u64().unwrap();
+            assert_eq!(2 * bytes(&half), bytes(&full));
+            assert_eq!(half["bytes"][format!("{figure}_f32")].as_u64().unwrap(), bytes(&full));
+        }
+        assert_eq!(
+            half["policy"]["matmul"],
+            json!({"reads": "f16", "computes": "f32", "writes": "f32"})
+        );
+        assert_eq!(full["loss_scale"].as_array().unwrap().last().unwrap(), 1.0);
+        // The long name is the same mode.
+        assert_eq!(train("f16+f32 master", "mlp", r#","growth_interval":10"#), half);
+        let overflowing = train("f16", "conv", r#","init":1e15"#);
+        assert!(overflowing["skipped_steps"].as_u64().unwrap() > 10);
+        assert_eq!(overflowing["overflows"], overflowing["skipped_steps"]);
+        assert!(overflowing["test_accuracy"].as_f64().unwrap() > 0.8, "{overflowing}");
+    }
+
+    #[test]
+    fn no_epochs_leave_the_initial_weights() {
+        let report = answer(r#"{"op":"train","data":"digits","model":"mlp","mode":"bf16","seed":-1,"epochs":0}"#);
+        let report: Value = serde_json::from_str(&report).unwrap();
+        assert_eq!(report["losses"], json!([]));
+        assert_eq!(report["optimizer_steps"], 0);
+        assert_eq!(report["seed"], -1);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_by_name() {
+        let train =
+            |more: &str| format!(r#"{{"op":"train","data":"digits","model":"mlp","mode":"f32","seed":1{more}}}"#);
+        for (input, field) in [
+            ("[]".to_owned(), "input"),
+            ("{}".to_owned(), "op"),
+            (r#"{"op":"trian"}"#.to_owned(), "op"),
+            (r#"{"op":7}"#.to_owned(), "op"),
+            (
+                r#"{"op":"convert","from":"f8","to":"f16","bits":[]}"#.to_owned(),
+                "from",
+            ),
+            (r#"{"op":"convert","from":"f16","to":"f16"}"#.to_owned(), "bits"),
+            (
+                r#"{"op":"convert","from":"f16","to":"f16","bits":[15]}"#.to_owned(),
+                "bits",
+            ),
+            (
+                r#"{"op":"convert","from":"f16","to":"f16","bits":["12345"]}"#.to_owned(),
+                "bits",
+            ),
+            (
+                r#"{"op":"convert","from":"f16","to":"f16","bits":["+1"]}"#.to_owned(),
+                "bits",
+            ),
+            (
+                r#"{"op":"convert","from":"f16","to":"f16","bits":[""]}"#.to_owned(),
+                "bits",
+            ),
+            (
+                r#"{"op":"convert","from":"f16","to":"f16","bits":["0xg"]}"#.to_owned(),
+                "bits",
+            ),
+            (
+                r#"{"op":"convert","from":"f16","to":"f16","bits":[],"seed":1}"#.to_owned(),
+                "seed",
+            ),
+            (r#"{"op":"loss_scale","init":0,"overflow":[]}"#.to_owned(), "init"),
+            (r#"{"op":"loss_scale","init":"NaN","overflow":[]}"#.to_owned(), "init"),
+            (r#"{"op":"loss_scale","init":1e39,"overflow":[]}"#.to_owned(), "init"),
+            (
+                r#"{"op":"loss_scale","growth_factor":1,"overflow":[]}"#.to_owned(),
+                "growth_factor",
+            ),
+            (
+                r#"{"op":"loss_scale","backoff_factor":1,"overflow":[]}"#.to_owned(),
+                "backoff_factor",
+            ),
+            (
+                r#"{"op":"loss_scale","backoff_factor":0,"overflow":[]}"#.to_owned(),
+                "backoff_factor",
+            ),
+            (
+                r#"{"op":"loss_scale","growth_interval":0,"overflow":[]}"#.to_owned(),
+                "growth_interval",
+            ),
+            (r#"{"op":"loss_scale","overflow":[2]}"#.to_owned(), "overflow"),
+            (r#"{"op":"loss_scale"}"#.to_owned(), "overflow"),
+            (
+                r#"{"op":"matmul","a":[[1,2]],"b":[[1]],"storage":"f16"}"#.to_owned(),
+                "b",
+            ),
+            (
+                r#"{"op":"matmul","a":[[1,2],[1]],"b":[[1]],"storage":"f16"}"#.to_owned(),
+                "a",
+            ),
+            (
+                r#"{"op":"matmul","a":[[1]],"b":[[1]],"storage":"i8"}"#.to_owned(),
+                "storage",
+            ),
+            (
+                r#"{"op":"matmul","a":[[1]],"b":[[1]],"storage":"f32","accumulate":"f16"}"#.to_owned(),
+                "accumulate",
+            ),
+            (
+                r#"{"op":"matmul","a":[[1]],"b":[[1]],"storage":"f64","accumulate":"f32"}"#.to_owned(),
+                "accumulate",
+            ),
+            (
+                r#"{"op":"matmul","a":[[1]],"b":[[1]],"storage":"f16","accumulate":"bf16"}"#.to_owned(),
+                "accumulate",
+            ),
+            (
+                r#"{"op":"train","data":"mnist","model":"mlp","mode":"f32","seed":1}"#.to_owned(),
+                "data",
+            ),
+            (
+                r#"{"op":"train","data":"digits","model":"rnn","mode":"f32","seed":1}"#.to_owned(),
+                "model",
+            ),
+            (
+                r#"{"op":"train","data":"digits","model":"mlp","mode":"f8","seed":1}"#.to_owned(),
+                "mode",
+            ),
+            (
+                r#"{"op":"train","data":"digits","model":"mlp","mode":"f32"}"#.to_owned(),
+                "seed",
+            ),
+            (train(r#","epochs":-1"#), "epochs"),
+            (train(r#","epochs":100000"#), "epochs"),
+            (train(r#","hidden":0"#), "hidden"),
+            (train(r#","batch":1438"#), "batch"),
+            (train(r#","shards":17"#), "shards"),
+            (train(r#","rate":"NaN""#), "rate"),
+            (train(r#","optimizer":"lion""#), "optimizer"),
+            (train(r#","loss_scaling":1"#), "loss_scaling"),
+        ] {
+            let input_value: Value = serde_json::from_str(&input).unwrap();
+            let refused = MixedPrecision.solve(&input_value, &crate::Sequential).unwrap_err();
+            assert_eq!(refused.field, field, "{input}: {refused}");
+            assert!(refused.message.len() > 8, "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_small_case_cannot_ask_for_gigabytes() {
+        let rows = vec!["[]"; 5000].join(",");
+        let input = format!(r#"{{"op":"matmul","a":[{rows}],"b":[],"storage":"f16"}}"#);
+        // Nothing to multiply, nothing to hold.
+        assert!(
+            MixedPrecision
+                .solve(&serde_json::from_str(&input).unwrap(), &crate::Sequential)
+                .is_ok()
+        );
+        let column = vec!["[1]"; 5000].join(",");
+        let row = vec!["1"; 5000].join(",");
+        let input = format!(r#"{{"op":"matmul","a":[{column}],"b":[[{row}]],"storage":"f16"}}"#);
+        let refused = MixedPrecision.solve(&serde_json::from_str(&input).unwrap(), &crate::Sequential);
+        assert_eq!(refused.unwrap_err().field, "a");
+    }
+}

@@ -406,6 +406,12 @@ pub(super) fn memory(hidden: usize, images: u64, stored: u64, sum: u64) -> (u64,
     )
 }
 
+#[inline(always)]
+#[expect(clippy::eq_op, reason = "only NaN is not equal to itself")]
+fn is_nan<S: Real>(value: S) -> bool {
+    value != value
+}
+
 /// Widens an image of so many channels into the inside of a frame of zeros.
 fn frame<T: Element>(image: &[T], channels: usize, framed: &mut [T::Sum]) {
     let line = SIDE * channels;
@@ -601,8 +607,7 @@ wide! {
                 for channel in 0..channels {
                     let (mut most, mut at) = (a[channel], 0);
                     for (other, number) in [(b[channel], 1), (c[channel], 2), (d[channel], 3)] {
-                        // Not equal to itself is NaN.
-                        let more = (other > most) | (other != other);
+                        let more = other > most || is_nan(other);
                         most = if more { other } else { most };
                         at = if more { number } else { at };
                     }

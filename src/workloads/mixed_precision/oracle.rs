@@ -3,6 +3,8 @@
 //! Shares no code with the networks, the layers, the optimizers or the trainer: plain loops over
 //! arrays indexed as the formulas are.
 
+#![expect(clippy::needless_range_loop, reason = "loops as the formulas have them")]
+
 use super::digits::Digits;
 use super::{Model, Optimizer, Settings};
 

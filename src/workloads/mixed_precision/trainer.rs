@@ -202,6 +202,10 @@ impl<'n, T: Element, N: Network<T>> Trainer<'n, T, N> {
 }
 
 /// The master as weights of `T`, when `T` is the master's own type.
+#[expect(
+    clippy::ptr_arg,
+    reason = "a `Vec` has a type at run time that can be asked for, a borrowed slice has none"
+)]
 fn as_stored<T: Element>(master: &Vec<T::Sum>) -> Option<&[T]> {
     (master as &dyn Any).downcast_ref::<Vec<T>>().map(Vec::as_slice)
 }
@@ -258,18 +262,18 @@ fn unscale<S: Real>(gradient: &mut [S], inverse: S, join: &dyn Join) -> bool {
 
 wide! {
     fn unscale_piece<S: Real>(gradient: &mut [S], inverse: S) -> bool {
-        // x - x is 0 for a finite x and NaN for any other, and NaN sticks to a sum. Several sums, so
-        // that the processor can add many values at once.
+        // 0 x is 0 for a finite x and NaN for any other, and NaN sticks to a sum. Several sums, so that
+        // the processor can add many values at once.
         let mut tell = [S::default(); 32];
         let (chunks, rest) = gradient.as_chunks_mut::<32>();
         for chunk in chunks {
             for (tell, value) in tell.iter_mut().zip(chunk) {
-                *tell += *value - *value;
+                *tell += *value * S::default();
                 *value = *value * inverse;
             }
         }
         for (tell, value) in tell.iter_mut().zip(rest) {
-            *tell += *value - *value;
+            *tell += *value * S::default();
             *value = *value * inverse;
         }
         tell.iter().all(|tell| *tell == S::default())

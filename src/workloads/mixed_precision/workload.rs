@@ -12,7 +12,7 @@ use super::{
     correct, oracle,
 };
 use crate::digest::Digest;
-use crate::linear::{Element, Real};
+use crate::linear::{Element, Real, product_scratch_bytes};
 use crate::random::Random;
 use crate::{About, Answer, BadInput, Domain, Fact, Join, Mismatch, Parameter, Params, Prepared, Sequential, Workload};
 
@@ -187,14 +187,27 @@ pub(super) fn task_bytes(settings: &Settings, mode: Mode) -> u64 {
     let copy = if mode.is_half() { stored } else { 0 };
     let weights = parameters * (sum * (1 + settings.optimizer.moments() as u64 + shards) + copy);
     let batches = IMAGES as u64 * 2 + settings.batch as u64 * (PIXELS as u64 * stored + 4);
-    // Packed parts of matrices in a product, for each shard that is at one.
-    let products = shards * PACKED_BYTES;
+    let products = shards * for_mode!(mode, T => packed_bytes::<T>(settings, rows as usize));
     let check = parameters * 8 * 6 + ORACLE_STEPS as u64 * settings.batch as u64 * 2 + 64 * 1024;
     weights + batches + shards * workspace + products + check
 }
 
-/// What a product takes for packed parts of its matrices.
-const PACKED_BYTES: u64 = 512 * 1024;
+/// What the products of one shard keep of packed matrices, at most.
+fn packed_bytes<T: Element>(settings: &Settings, rows: usize) -> u64 {
+    let layers = match settings.model {
+        Model::Mlp => {
+            let hidden = settings.hidden;
+            vec![(PIXELS, hidden), (hidden, hidden), (hidden, CLASSES)]
+        }
+        Model::Conv => vec![(PIXELS / 4 * (settings.hidden / 2).max(1), CLASSES)],
+    };
+    let of = |(inputs, outputs): (usize, usize)| {
+        product_scratch_bytes::<T>(rows, outputs, inputs)
+            .max(product_scratch_bytes::<T>(rows, inputs, outputs))
+            .max(product_scratch_bytes::<T>(outputs, inputs, rows))
+    };
+    layers.into_iter().map(of).max().unwrap_or(0)
+}
 
 /// Steps that the oracle retraces at most.
 const ORACLE_STEPS: usize = 3;
@@ -439,5 +452,152 @@ impl<T: Stored, N: Classifier<T> + Send> Prepared for Trainings<T, N> {
             ),
             count("weight_bytes_f32", "bytes", "the same in f32", weights * to_f32),
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ParamValue;
+    use crate::tests::OnThreads;
+
+    fn prepared(given: &[(&str, ParamValue)], seed: u64) -> Box<dyn Prepared> {
+        let given: Vec<_> = given
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), value.clone()))
+            .collect();
+        let params = Params::resolve(&ABOUT, &given).unwrap();
+        MixedPrecision.prepare(&params, seed).unwrap()
+    }
+
+    fn text(value: &str) -> ParamValue {
+        ParamValue::Text(value.to_owned())
+    }
+
+    #[test]
+    fn every_mode_model_and_optimizer_agrees_with_f64_loops() {
+        for mode in Mode::NAMES {
+            for model in Model::NAMES {
+                for optimizer in ["sgd", "adam"] {
+                    let prepared = prepared(
+                        &[
+                            ("mode", text(mode)),
+                            ("model", text(model)),
+                            ("optimizer", text(optimizer)),
+                            ("hidden", ParamValue::Integer(20)),
+                            ("batch", ParamValue::Integer(30)),
+                            ("shards", ParamValue::Integer(4)),
+                        ],
+                        7,
+                    );
+                    for task in 0..2 {
+                        let answer = prepared.run(task, &OnThreads(2));
+                        assert_eq!(prepared.verify(task, &answer), Ok(()), "{mode} {model} {optimizer}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn scales_that_must_overflow_and_scales_switched_off_verify() {
+        for model in Model::NAMES {
+            for (scaling, init_scale) in [(true, 1e19), (true, 3e6), (true, 1.0), (false, 1e19)] {
+                let prepared = prepared(
+                    &[
+                        ("model", text(model)),
+                        ("loss_scaling", ParamValue::Flag(scaling)),
+                        ("init_scale", ParamValue::Number(init_scale)),
+                    ],
+                    7,
+                );
+                let answer = prepared.run(5, &Sequential);
+                assert_eq!(prepared.verify(5, &answer), Ok(()), "{model} {scaling} {init_scale}");
+                let skipped = fact(&*prepared, "skipped_steps");
+                let expected = match (scaling, init_scale) {
+                    // All four steps, in the run and in the check's.
+                    (true, 1e19) => 8.0..=8.0,
+                    // The first step or two.
+                    (true, 3e6) => 2.0..=4.0,
+                    _ => 0.0..=0.0,
+                };
+                assert!(expected.contains(&skipped), "{model} {init_scale}: {skipped}");
+            }
+        }
+    }
+
+    fn fact(prepared: &dyn Prepared, name: &str) -> f64 {
+        prepared.facts().iter().find(|fact| fact.name == name).unwrap().value
+    }
+
+    #[test]
+    fn facts_tell_the_scale_and_half_the_bytes() {
+        let prepared = prepared(
+            &[
+                ("steps", ParamValue::Integer(40)),
+                ("init_scale", ParamValue::Number(64.0)),
+            ],
+            1,
+        );
+        assert!(prepared.facts().is_empty());
+        prepared.run(0, &Sequential);
+        // Twice sixteen good steps.
+        assert_eq!(fact(&*prepared, "loss_scale"), 256.0);
+        assert_eq!(fact(&*prepared, "overflows"), 0.0);
+        for figure in ["activation_bytes", "weight_bytes"] {
+            let name = format!("{figure}_f32");
+            assert_eq!(2.0 * fact(&*prepared, figure), fact(&*prepared, &name));
+        }
+        assert!(fact(&*prepared, "test_accuracy") > 0.8);
+    }
+
+    /// The oracle must be able to tell: weights that went another way, a loss that is another, a skip
+    /// without a reason.
+    #[test]
+    fn a_training_that_went_wrong_is_told() {
+        let given = &[("mode", text("bf16")), ("optimizer", text("sgd"))];
+        let params: Vec<_> = given
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), value.clone()))
+            .collect();
+        let (settings, _) = settings(&Params::resolve(&ABOUT, &params).unwrap());
+        let trainings = Trainings::<crate::linear::f16, _>::new(perceptron(32), settings, 2, 3);
+        let beginning = || {
+            let mut beginning = Beginning {
+                losses: Vec::new(),
+                scales: Vec::new(),
+                skipped: Vec::new(),
+                weights: Vec::new(),
+            };
+            trainings.train(9, &Sequential, |course, outcome| {
+                beginning.losses.push(outcome.loss);
+                beginning.scales.push(f64::from(outcome.scale));
+                beginning.skipped.push(outcome.skipped);
+                beginning.weights = course
+                    .trainer
+                    .master()
+                    .iter()
+                    .map(|weight| f64::from(*weight))
+                    .collect();
+            });
+            beginning
+        };
+        assert_eq!(trainings.hold(9, &beginning()), Ok(()));
+        let mut wrong = beginning();
+        wrong.losses[1] *= 1.1;
+        assert!(trainings.hold(9, &wrong).unwrap_err().contains("loss"));
+        let mut wrong = beginning();
+        wrong.skipped[1] = true;
+        assert!(trainings.hold(9, &wrong).unwrap_err().contains("was skipped"));
+        let mut wrong = beginning();
+        wrong.scales[1] = 1e15;
+        assert!(trainings.hold(9, &wrong).unwrap_err().contains("was not skipped"));
+        let mut wrong = beginning();
+        let initial: Vec<f32> =
+            super::super::Network::<crate::linear::f16>::initial(&trainings.network, trainings.seed_of(9));
+        for (weight, start) in wrong.weights.iter_mut().zip(initial) {
+            *weight += 0.1 * (*weight - f64::from(start));
+        }
+        assert!(trainings.hold(9, &wrong).unwrap_err().contains("weights"));
     }
 }
