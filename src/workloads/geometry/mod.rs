@@ -1,6 +1,7 @@
 //! Computational geometry in the plane: textbook comparisons and exact predicates, side by side.
 
 mod closest_pair;
+mod convex;
 mod crossings;
 mod delaunay;
 mod determinant;
@@ -13,6 +14,7 @@ mod predicate;
 mod segment;
 
 pub use closest_pair::{Pair, closest_pair};
+pub use convex::{convex_intersection, minkowski_sum};
 pub use crossings::{TooMany, crossings, crossings_at_most};
 pub use delaunay::delaunay;
 pub use half_planes::{HalfPlanes, half_plane_intersection};
