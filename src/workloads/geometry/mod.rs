@@ -1,5 +1,6 @@
 //! Computational geometry in the plane: textbook comparisons and exact predicates, side by side.
 
+mod circles;
 mod closest_pair;
 mod convex;
 mod crossings;
@@ -13,6 +14,10 @@ mod polygon;
 mod predicate;
 mod segment;
 
+pub use circles::{
+    Circle, CircleMeeting, CommonTangent, CommonTangents, TangentsFrom, circle_circle, circle_line, common_tangents,
+    tangents_from,
+};
 pub use closest_pair::{Pair, closest_pair};
 pub use convex::{convex_intersection, minkowski_sum};
 pub use crossings::{TooMany, crossings, crossings_at_most};
