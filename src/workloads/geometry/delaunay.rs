@@ -1,15 +1,17 @@
 //! Delaunay triangulation: no point lies inside the circle through the corners of a triangle.
 //!
 //! Divide and conquer (Guibas, Stolfi: Primitives for the manipulation of general subdivisions and the computation
-//! of Voronoi diagrams, 1985): the points are sorted by x and split, each half is triangulated, perhaps on another
-//! thread, and the halves are sewn together from the bottom upwards. O(n log n) always, some 100 bytes for
+//! of Voronoi diagrams, 1985), with cuts that take turns between upright and level (Dwyer 1987), so that the parts
+//! stay compact: the points are split at the median, each half is triangulated, perhaps on another thread, and the
+//! halves are sewn together from one end of the cut to the other. O(n log n) always, some 100 bytes for
 //! a point. Every decision is the exact sign of an orientation or an in-circle test (Shewchuk's, by the `robust`
 //! crate), so grids, points on one circle and points on one line need no special care. The edges are kept
 //! as the rings of those that leave each point, in counter-clockwise order: the half of the quad-edge structure that
 //! a triangulation needs.
 //!
-//! Exact as long as nothing over- or underflows: coordinates 0 or of a magnitude between 1e-60 and 1e60, and
-//! differences too.
+//! Exact for the coordinates that `predicate.rs` allows, and their differences.
+
+use std::cmp::Ordering;
 
 use super::{Coordinate, Point, Side};
 use crate::Join;
@@ -20,21 +22,72 @@ use crate::Join;
 /// on an empty circle any triangulation of them is right; ours is the same for the same points however `join` forks.
 /// Coordinates must be finite.
 pub fn delaunay(points: &[Point], join: &dyn Join) -> Vec<[u32; 3]> {
-    let sites = Sites::new(points);
-    if sites.at.len() < 3 {
-        return Vec::new();
-    }
     // Pieces of less than some thousand points are not worth a fork, nor the copy when they are sewn together.
     let pieces = if join.width() > 1 {
-        (2 * join.width()).min(sites.at.len() / 4096)
+        (2 * join.width()).min(points.len() / 4096)
     } else {
         1
     };
-    let (rings, _) = triangulate(&sites, 0, sites.at.len(), pieces, join);
+    let sites = Sites::new(points, pieces, join);
+    if sites.at.len() < 3 {
+        return Vec::new();
+    }
+    let (rings, _) = triangulate(&sites, 0, sites.at.len(), Cut::Upright, pieces, join);
     rings.triangles(&sites)
 }
 
-/// The different points, from left to right; of equal x upwards.
+/// How a set of points is cut in two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cut {
+    /// Into left and right; of equal x the lower ones are further left.
+    Upright,
+    /// Into lower and upper, of equal y the right ones are lower: the same, seen after a quarter turn clockwise of the
+    /// plane. Orientations and circles are the same seen from there, so both cuts are sewn by one code.
+    Level,
+}
+
+impl Cut {
+    fn other(self) -> Cut {
+        match self {
+            Cut::Upright => Cut::Level,
+            Cut::Level => Cut::Upright,
+        }
+    }
+
+    /// Different points are never equal.
+    #[inline]
+    fn order(self, p: Point, q: Point) -> Ordering {
+        let [(a, b), (c, d)] = match self {
+            Cut::Upright => [(p.x, q.x), (p.y, q.y)],
+            Cut::Level => [(p.y, q.y), (q.x, p.x)],
+        };
+        // Coordinates are numbers, so they can always be compared.
+        let by = |p: f64, q: f64| p.partial_cmp(&q).unwrap_or(Ordering::Equal);
+        by(a, b).then_with(|| by(c, d))
+    }
+}
+
+/// Puts points in the order in which they are triangulated: halved again and again, three or less from left to right.
+fn arrange(points: &mut [(Point, u32)], cut: Cut, pieces: usize, join: &dyn Join) {
+    if points.len() <= 3 {
+        points.sort_unstable_by(|(p, _), (q, _)| Cut::Upright.order(*p, *q));
+        return;
+    }
+    let middle = points.len() / 2;
+    points.select_nth_unstable_by(middle, |(p, _), (q, _)| cut.order(*p, *q));
+    let (low, high) = points.split_at_mut(middle);
+    if pieces <= 1 {
+        arrange(low, cut.other(), 1, join);
+        arrange(high, cut.other(), 1, join);
+    } else {
+        join.join(
+            || arrange(low, cut.other(), pieces / 2, join),
+            || arrange(high, cut.other(), pieces - pieces / 2, join),
+        );
+    }
+}
+
+/// The different points, as [`arrange`] puts them.
 struct Sites {
     at: Vec<Point>,
     /// Their numbers in the input.
@@ -42,18 +95,13 @@ struct Sites {
 }
 
 impl Sites {
-    fn new(points: &[Point]) -> Sites {
-        let mut sorted: Vec<(Point, u32)> = points.iter().copied().zip(0..).collect();
-        // + 0.0 makes of a negative zero a plain one, so that total_cmp sees them as equal.
-        let key = |v: f64| v + 0.0;
-        sorted.sort_unstable_by(|(p, i), (q, j)| {
-            key(p.x)
-                .total_cmp(&key(q.x))
-                .then(key(p.y).total_cmp(&key(q.y)))
-                .then(i.cmp(j))
-        });
-        sorted.dedup_by(|next, kept| next.0 == kept.0);
-        let (at, number) = sorted.into_iter().unzip();
+    fn new(points: &[Point], pieces: usize, join: &dyn Join) -> Sites {
+        let mut sites: Vec<(Point, u32)> = points.iter().copied().zip(0..).collect();
+        // Of equal points the least number comes first, and stays.
+        sites.sort_unstable_by(|(p, i), (q, j)| Cut::Upright.order(*p, *q).then(i.cmp(j)));
+        sites.dedup_by(|next, kept| next.0 == kept.0);
+        arrange(&mut sites, Cut::Upright, pieces, join);
+        let (at, number) = sites.into_iter().unzip();
         Sites { at, number }
     }
 
@@ -71,9 +119,27 @@ impl Sites {
     /// Whether `d` is strictly inside the circle through `a`, `b` and `c`, which go counter-clockwise.
     #[inline]
     fn in_circle(&self, a: u32, b: u32, c: u32, d: u32) -> bool {
+        let at = self.at[d as usize];
+        let [u, v, w] = [a, b, c].map(|site| self.at[site as usize] - at);
+        let (mut value, mut size) = (0.0, 0.0);
+        for (lifted, p, q) in [(u, v, w), (v, w, u), (w, u, v)] {
+            let (left, right) = (p.x * q.y, p.y * q.x);
+            value += lifted.dot(lifted) * (left - right);
+            size += lifted.dot(lifted) * (left.abs() + right.abs());
+        }
+        if value.abs() > CIRCLE_BOUND * size {
+            return value > 0.0;
+        }
         robust::incircle(self.coord(a), self.coord(b), self.coord(c), self.coord(d)) > 0.0
     }
+
+    fn order(&self, cut: Cut, a: u32, b: u32) -> Ordering {
+        cut.order(self.at[a as usize], self.at[b as usize])
+    }
 }
+
+/// Shewchuk's bound on the error of a plain in-circle test, in parts of the sum of its terms' magnitudes.
+const CIRCLE_BOUND: f64 = (10.0 + 48.0 * f64::EPSILON) * f64::EPSILON / 2.0;
 
 /// A directed edge; the one with the last bit flipped goes the other way.
 type Edge = u32;
@@ -100,7 +166,7 @@ struct Rings {
     free: Vec<Edge>,
 }
 
-/// Edges of the outline: counter-clockwise from the leftmost point, clockwise from the rightmost.
+/// Edges of the outline: counter-clockwise from the first point, clockwise from the last, in the order of a cut.
 #[derive(Clone, Copy)]
 struct Ends {
     left: Edge,
@@ -187,10 +253,55 @@ impl Rings {
         self.free.push(edge);
     }
 
-    /// Triangulates the sites from `start` to `end`, at least two.
-    fn build(&mut self, sites: &Sites, start: usize, end: usize) -> Ends {
-        let first = start as u32;
-        match end - start {
+    /// Triangulates the sites from `start` to `end`, at least two; the ends are those of the cut.
+    fn build(&mut self, sites: &Sites, start: usize, end: usize, cut: Cut) -> Ends {
+        if end - start > 3 {
+            let middle = start + (end - start) / 2;
+            let left = self.build(sites, start, middle, cut.other());
+            let right = self.build(sites, middle, end, cut.other());
+            return self.sew(sites, left, right, cut);
+        }
+        let ends = self.smallest(sites, start as u32, end - start);
+        if cut == Cut::Upright {
+            ends
+        } else {
+            self.turned(sites, ends, cut)
+        }
+    }
+
+    /// The ends in the order of the other cut `to`: a walk along the outline, which rises and falls only once.
+    fn turned(&self, sites: &Sites, ends: Ends, to: Cut) -> Ends {
+        let Ends { mut left, mut right } = ends;
+        match to {
+            Cut::Level => {
+                // Counter-clockwise, from left to bottom and from right to top.
+                while sites.order(to, self.target(left), self.origin(left)).is_lt() {
+                    left = self.next(back(left));
+                }
+                let mut forward = self.next(right);
+                while sites.order(to, self.target(forward), self.origin(forward)).is_gt() {
+                    forward = self.next(back(forward));
+                }
+                right = self.previous(forward);
+            }
+            Cut::Upright => {
+                // Clockwise, from bottom to left and from top to right.
+                let mut backward = self.previous(left);
+                while sites.order(to, self.target(backward), self.origin(backward)).is_lt() {
+                    backward = self.left_next(backward);
+                }
+                left = self.next(backward);
+                while sites.order(to, self.target(right), self.origin(right)).is_gt() {
+                    right = self.left_next(right);
+                }
+            }
+        }
+        Ends { left, right }
+    }
+
+    /// Two or three sites, from left to right.
+    fn smallest(&mut self, sites: &Sites, first: u32, count: usize) -> Ends {
+        match count {
             2 => {
                 let edge = self.add(first, first + 1);
                 Ends {
@@ -198,7 +309,7 @@ impl Rings {
                     right: back(edge),
                 }
             }
-            3 => {
+            _ => {
                 let a = self.add(first, first + 1);
                 let b = self.add(first + 1, first + 2);
                 self.insert(b, back(a));
@@ -216,17 +327,13 @@ impl Rings {
                     right: back(b),
                 }
             }
-            _ => {
-                let middle = start + (end - start) / 2;
-                let left = self.build(sites, start, middle);
-                let right = self.build(sites, middle, end);
-                self.sew(sites, left, right)
-            }
         }
     }
 
-    /// Makes one triangulation of two, the first wholly left of the second.
-    fn sew(&mut self, sites: &Sites, left: Ends, right: Ends) -> Ends {
+    /// Makes one triangulation of two, on both sides of a cut. Their own ends are those of the other cut. In what
+    /// follows the cut is upright.
+    fn sew(&mut self, sites: &Sites, left: Ends, right: Ends, cut: Cut) -> Ends {
+        let [left, right] = [left, right].map(|ends| self.turned(sites, ends, cut));
         let (mut outer_left, mut inner_left) = (left.left, left.right);
         let (mut inner_right, mut outer_right) = (right.left, right.right);
         // Down to the common tangent below both.
@@ -351,22 +458,22 @@ impl Rings {
     }
 }
 
-fn triangulate(sites: &Sites, start: usize, end: usize, pieces: usize, join: &dyn Join) -> (Rings, Ends) {
+fn triangulate(sites: &Sites, start: usize, end: usize, cut: Cut, pieces: usize, join: &dyn Join) -> (Rings, Ends) {
     if pieces <= 1 {
         let mut rings = Rings::default();
         // Three edges for a point, two directions, and some that are taken out again.
         rings.edges.reserve(6 * (end - start));
-        let ends = rings.build(sites, start, end);
+        let ends = rings.build(sites, start, end, cut);
         return (rings, ends);
     }
     // Where `build` would split too: the answer must not depend on the pieces.
     let middle = start + (end - start) / 2;
     let ((mut rings, left), (other, right)) = join.join(
-        || triangulate(sites, start, middle, pieces / 2, join),
-        || triangulate(sites, middle, end, pieces - pieces / 2, join),
+        || triangulate(sites, start, middle, cut.other(), pieces / 2, join),
+        || triangulate(sites, middle, end, cut.other(), pieces - pieces / 2, join),
     );
     let by = rings.append(other);
-    let ends = rings.sew(sites, left, right.moved(by));
+    let ends = rings.sew(sites, left, right.moved(by), cut);
     (rings, ends)
 }
 
