@@ -8,8 +8,7 @@
 //! as the rings of those that leave each point, in counter-clockwise order: the half of the quad-edge structure that
 //! a triangulation needs.
 //!
-//! Exact as long as nothing over- or underflows: coordinates 0 or of a magnitude between 1e-60 and 1e60, and
-//! differences too.
+//! Exact for the coordinates that `predicate.rs` allows, and their differences.
 
 use super::{Coordinate, Point, Side};
 use crate::Join;
@@ -44,13 +43,10 @@ struct Sites {
 impl Sites {
     fn new(points: &[Point]) -> Sites {
         let mut sorted: Vec<(Point, u32)> = points.iter().copied().zip(0..).collect();
-        // + 0.0 makes of a negative zero a plain one, so that total_cmp sees them as equal.
-        let key = |v: f64| v + 0.0;
+        // Of equal points the least number comes first. Plain: total_cmp tells -0 and 0 apart.
         sorted.sort_unstable_by(|(p, i), (q, j)| {
-            key(p.x)
-                .total_cmp(&key(q.x))
-                .then(key(p.y).total_cmp(&key(q.y)))
-                .then(i.cmp(j))
+            let by = |a: f64, b: f64| a.plain().total_cmp(&b.plain());
+            by(p.x, q.x).then_with(|| by(p.y, q.y)).then(i.cmp(j))
         });
         sorted.dedup_by(|next, kept| next.0 == kept.0);
         let (at, number) = sorted.into_iter().unzip();

@@ -5,9 +5,7 @@
 
 use std::cmp::Ordering;
 
-use super::Point;
 use super::expansion::{Expansion, two_product};
-use super::predicate::{double_vector, exact_cross, exact_vector, rounded_vector};
 
 /// Half the distance from 1 to the next f64: the greatest relative error of one operation.
 const ROUNDING: f64 = f64::EPSILON / 2.0;
@@ -68,22 +66,8 @@ pub(super) fn det3_sign(p: [f64; 3], q: [f64; 3], r: [f64; 3]) -> Ordering {
     })
 }
 
-/// The cross product of the vectors a to b and c to d, within 2 units in the last place.
-pub(super) fn cross_value(a: Point, b: Point, c: Point, d: Point) -> f64 {
-    let (p, q) = (rounded_vector(a, b), rounded_vector(c, d));
-    let size = (p.x * q.y).abs() + (p.y * q.x).abs();
-    let ([px, py], [qx, qy]) = (double_vector(a, b), double_vector(c, d));
-    let value = (px * qy - py * qx).value();
-    // The error is some 2^-100 of the products: nothing to a value that is not much smaller than they are.
-    if value.abs() > 1e-14 * size {
-        return value;
-    }
-    exact_cross(&exact_vector(a, b), &exact_vector(c, d)).rounded().value()
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::predicate::cross_sign;
     use super::*;
     use proptest::prelude::*;
 
@@ -96,14 +80,7 @@ mod tests {
         let rows = [[next, next + f64::EPSILON, 0.0], [1.0, next, 0.0], [0.0, 0.0, 3.0]];
         assert_eq!(det3_sign(rows[0], rows[1], rows[2]), Ordering::Greater);
         assert_eq!(det3_sign(rows[1], rows[0], rows[2]), Ordering::Less);
-        let least = f64::EPSILON * f64::EPSILON;
-        assert_eq!(det2(next, next + f64::EPSILON, 1.0, next), least);
-        let (zero, p, q) = (
-            Point::default(),
-            Point::new(next, next + f64::EPSILON),
-            Point::new(1.0, next),
-        );
-        assert_eq!(cross_value(zero, p, zero, q), least);
+        assert_eq!(det2(next, next + f64::EPSILON, 1.0, next), f64::EPSILON * f64::EPSILON);
     }
 
     proptest! {
@@ -118,10 +95,6 @@ mod tests {
             let det = w[0] * (w[4] * w[8] - w[5] * w[7]) - w[1] * (w[3] * w[8] - w[5] * w[6])
                 + w[2] * (w[3] * w[7] - w[4] * w[6]);
             prop_assert_eq!(det3_sign([f[0], f[1], f[2]], [f[3], f[4], f[5]], [f[6], f[7], f[8]]), det.cmp(&0));
-            let cross = (w[2] - w[0]) * (w[7] - w[5]) - (w[3] - w[1]) * (w[6] - w[4]);
-            let at = |i: usize| Point::new(f[i], f[i + 1]);
-            prop_assert_eq!(cross_value(at(0), at(2), at(4), at(6)), cross as f64);
-            prop_assert_eq!(cross_sign(at(0), at(2), at(4), at(6)), cross.cmp(&0));
         }
     }
 }

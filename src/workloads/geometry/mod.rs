@@ -13,7 +13,9 @@
 //! `half_planes.rs`, `convex.rs`, `delaunay.rs`, `circles.rs`, `tangents.rs`. `door.rs` is the JSON
 //! case, `task.rs` the workload. Coordinates are plain numbers without a unit; angles are radians.
 
+mod circles;
 mod closest_pair;
+mod convex;
 mod crossings;
 mod delaunay;
 mod determinant;
@@ -30,7 +32,12 @@ mod predicate;
 mod segment;
 mod task;
 
+pub use circles::{
+    Circle, CircleMeeting, CommonTangent, CommonTangents, TangentsFrom, circle_circle, circle_line, common_tangents,
+    tangents_from,
+};
 pub use closest_pair::{Pair, closest_pair};
+pub use convex::{convex_intersection, minkowski_sum};
 pub use crossings::{TooMany, crossings, crossings_at_most};
 pub use delaunay::delaunay;
 pub use diameter::diameter;
