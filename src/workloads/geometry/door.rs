@@ -13,13 +13,14 @@ use super::segment::{
     LineMeeting, Meeting, foot, line_distance, line_intersection, segment_distance, segment_intersection,
 };
 use super::{
-    Comparison, Coordinate, HalfPlanes, Pair, Point, Side, centroid, closest_pair, convex_hull, convexity,
-    crossings_at_most, delaunay, diameter, half_plane_intersection, min_enclosing_circle, plain_area,
-    points_in_polygon, polygon_area,
+    Circle, CircleMeeting, CommonTangents, Comparison, Coordinate, HalfPlanes, Pair, Point, Side, TangentsFrom,
+    centroid, circle_circle, circle_line, closest_pair, common_tangents, convex_hull, convex_intersection, convexity,
+    crossings_at_most, delaunay, diameter, half_plane_intersection, min_enclosing_circle, minkowski_sum, plain_area,
+    points_in_polygon, polygon_area, tangents_from,
 };
 use crate::json::{self, Case};
 use crate::nearest;
-use crate::{BadInput, Join};
+use crate::{BadInput, Join, Sequential};
 
 /// What each op takes and gives, for the catalogue.
 pub(super) const SHAPES: &str = "Time O(n log n) for each op, but point_in_polygon by eps; see the module for sources. \
@@ -129,6 +130,11 @@ static OPS: &[Op] = &[
     either!("diameter", ["points"], COMPARED, diameter_op),
     either!("min_enclosing_circle", ["points"], COMPARED, enclosing_op),
     floats!("half_plane_intersection", ["half_planes"], &[], half_planes_op),
+    floats!("circle_intersection", ["a", "b"], COMPARED, circles_op),
+    floats!("circle_line", ["circle", "line"], COMPARED, circle_line_op),
+    floats!("tangents", ["a", "b", "circle", "point"], COMPARED, tangents_op),
+    floats!("convex_intersection", ["a", "b"], &[], convex_intersection_op),
+    floats!("minkowski_sum", ["a", "b"], &[], minkowski_op),
     floats!("delaunay", ["points"], &[], delaunay_op),
     either!("side", ["a", "b", "c"], COMPARED, side_op),
     either!("point_line_distance", ["line", "point"], &[], line_distance_op),
@@ -433,6 +439,112 @@ fn half_planes_op(read: &Reader, _: &dyn Join) -> Result<Value, BadInput> {
     Ok(json!({ "kind": kind, "polygon": all_told(&polygon) }))
 }
 
+fn circle(value: &Value) -> Result<Circle, String> {
+    const WANTED: &str = r#"a circle: {"center": [x, y], "radius": r} or [x, y, r]"#;
+    let (center, radius) = match value {
+        Value::Object(fields) => match (fields.len(), fields.get("center"), fields.get("radius")) {
+            (2, Some(center), Some(radius)) => {
+                (point(center).map_err(|why| format!("has a center that {why}"))?, radius)
+            }
+            _ => return Err(format!("has not exactly the fields center and radius; give {WANTED}")),
+        },
+        value => {
+            let [x, y, radius] = exactly(value, WANTED)?;
+            let read = |name: &str, value: &Value| f64::read(value).map_err(|why| format!("has an {name} that {why}"));
+            (Point::new(read("x", x)?, read("y", y)?), radius)
+        }
+    };
+    let radius = f64::read(radius).map_err(|why| format!("has a radius that {why}"))?;
+    if radius < 0.0 {
+        return Err(format!("has the radius {radius}; give 0 or more"));
+    }
+    Ok(Circle { center, radius })
+}
+
+fn circle_meeting_told(meeting: CircleMeeting) -> Value {
+    let (kind, points) = match meeting {
+        CircleMeeting::None => ("none", json!([])),
+        CircleMeeting::Touching(p) => ("point", json!([told(p)])),
+        CircleMeeting::Points(points) => ("points", all_told(&points)),
+        CircleMeeting::Same => ("same", json!([])),
+    };
+    json!({ "kind": kind, "points": points })
+}
+
+fn circles_op(read: &Reader, _: &dyn Join) -> Result<Value, BadInput> {
+    let meeting = circle_circle(read.one("a", circle)?, read.one("b", circle)?, read.comparison()?);
+    Ok(circle_meeting_told(meeting))
+}
+
+fn circle_line_op(read: &Reader, _: &dyn Join) -> Result<Value, BadInput> {
+    let meeting = circle_line(read.one("circle", circle)?, read.line("line")?, read.comparison()?);
+    Ok(circle_meeting_told(meeting))
+}
+
+/// From a point to a circle, or of two circles.
+fn tangents_op(read: &Reader, _: &dyn Join) -> Result<Value, BadInput> {
+    let comparison = read.comparison()?;
+    let given = |field: &str| read.case.optional(field).is_some();
+    if given("point") || given("circle") {
+        for field in ["a", "b"] {
+            if given(field) {
+                return Err(BadInput::new(
+                    field,
+                    "is for tangents of two circles; give a and b, or point and circle",
+                ));
+            }
+        }
+        let points = match tangents_from(read.point("point")?, read.one("circle", circle)?, comparison) {
+            TangentsFrom::None => json!([]),
+            TangentsFrom::One(p) => json!([told(p)]),
+            TangentsFrom::Two(points) => all_told(&points),
+        };
+        return Ok(json!({ "points": points }));
+    }
+    let (kind, lines) = match common_tangents(read.one("a", circle)?, read.one("b", circle)?, comparison) {
+        CommonTangents::Same => ("same", Vec::new()),
+        CommonTangents::Lines(lines) => ("lines", lines),
+    };
+    let of = |outer: bool| -> Value {
+        lines
+            .iter()
+            .filter(|line| line.outer == outer)
+            .map(|line| all_told(&line.touches))
+            .collect()
+    };
+    Ok(json!({ "kind": kind, "outer": of(true), "inner": of(false) }))
+}
+
+impl Reader<'_> {
+    /// The corners of a convex polygon; a point, a segment and nothing are convex too.
+    fn convex(&self, field: &str) -> Result<Vec<Point>, BadInput> {
+        let polygon = self.points(field)?;
+        let flat = || convex_hull(&polygon, false, Comparison::Exact, &Sequential).len() < 3;
+        if !convexity(&polygon, Comparison::Exact).convex && !flat() {
+            return Err(BadInput::new(
+                field,
+                "is not convex; give its corners in order, or its convex_hull",
+            ));
+        }
+        Ok(polygon)
+    }
+}
+
+fn polygon_told(polygon: &[Point]) -> Value {
+    json!({ "polygon": all_told(polygon), "area": json::told(polygon_area(polygon)) })
+}
+
+fn convex_intersection_op(read: &Reader, _: &dyn Join) -> Result<Value, BadInput> {
+    Ok(polygon_told(&convex_intersection(
+        &read.convex("a")?,
+        &read.convex("b")?,
+    )))
+}
+
+fn minkowski_op(read: &Reader, _: &dyn Join) -> Result<Value, BadInput> {
+    Ok(polygon_told(&minkowski_sum(&read.convex("a")?, &read.convex("b")?)))
+}
+
 fn delaunay_op(read: &Reader, join: &dyn Join) -> Result<Value, BadInput> {
     Ok(json!({ "triangles": delaunay(&read.points("points")?, join) }))
 }
@@ -593,6 +705,50 @@ mod tests {
             (
                 r#"{"op":"delaunay","points":[[0,0],[1,1],[2,2]]}"#,
                 r#"{"triangles":[]}"#,
+            ),
+            (
+                r#"{"op":"circle_intersection","a":{"center":[0,0],"radius":5},"b":[8,0,5]}"#,
+                r#"{"kind":"points","points":[[4.0,3.0],[4.0,-3.0]]}"#,
+            ),
+            (
+                r#"{"op":"circle_intersection","a":[0,0,1],"b":[2,0,1]}"#,
+                r#"{"kind":"point","points":[[1.0,0.0]]}"#,
+            ),
+            (
+                r#"{"op":"circle_intersection","a":[0,0,1],"b":[0,0,1]}"#,
+                r#"{"kind":"same","points":[]}"#,
+            ),
+            (
+                r#"{"op":"circle_intersection","a":[0,0,1],"b":[0,0,2]}"#,
+                r#"{"kind":"none","points":[]}"#,
+            ),
+            (
+                r#"{"op":"circle_line","circle":[0,0,5],"line":[[0,3],[1,3]]}"#,
+                r#"{"kind":"points","points":[[-4.0,3.0],[4.0,3.0]]}"#,
+            ),
+            (
+                r#"{"op":"tangents","point":[0,0],"circle":[0,0,1]}"#,
+                r#"{"points":[]}"#,
+            ),
+            (
+                r#"{"op":"tangents","point":[5,0],"circle":[0,0,3]}"#,
+                r#"{"points":[[1.8,-2.4],[1.8,2.4]]}"#,
+            ),
+            (
+                r#"{"op":"tangents","a":[0,0,1],"b":[2,0,1]}"#,
+                r#"{"inner":[[[1.0,0.0],[1.0,0.0]]],"kind":"lines","outer":[[[0.0,1.0],[2.0,1.0]],[[0.0,-1.0],[2.0,-1.0]]]}"#,
+            ),
+            (
+                r#"{"op":"convex_intersection","a":[[0,0],[4,0],[4,4],[0,4]],"b":[[6,2],[6,6],[2,6],[2,2]]}"#,
+                r#"{"area":4.0,"polygon":[[2.0,2.0],[4.0,2.0],[4.0,4.0],[2.0,4.0]]}"#,
+            ),
+            (
+                r#"{"op":"convex_intersection","a":[],"b":[[6,2],[6,6],[2,6]]}"#,
+                r#"{"area":0.0,"polygon":[]}"#,
+            ),
+            (
+                r#"{"op":"minkowski_sum","a":[[0,0],[1,0],[0,1]],"b":[[0,0],[2,0]]}"#,
+                r#"{"area":2.5,"polygon":[[0.0,0.0],[3.0,0.0],[2.0,1.0],[0.0,1.0]]}"#,
             ),
             (r#"{"op":"side","a":[0,0],"b":[4,0],"c":[1,1]}"#, r#"{"side":"left"}"#),
             (
