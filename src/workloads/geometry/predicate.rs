@@ -308,7 +308,7 @@ fn lossless_square<T: Coordinate>(a: Point<T>, b: Point<T>) -> Option<(f64, f64)
     (x_lost == 0.0 && y_lost == 0.0 && xx_lost == 0.0 && yy_lost == 0.0).then(|| two_sum(xx, yy))
 }
 
-/// [`Coordinate::circle`], if f64 can tell.
+/// [`Coordinate::circle`], if f64 can tell, or two of them.
 fn circle_roughly<T: Coordinate>(a: Point<T>, b: Point<T>, c: Point<T>, p: Point<T>) -> Option<Ordering> {
     let [u, v, w] = [a, b, c].map(|point| rounded_vector(p, point));
     let (mut value, mut size) = (0.0, 0.0);
@@ -317,7 +317,19 @@ fn circle_roughly<T: Coordinate>(a: Point<T>, b: Point<T>, c: Point<T>, p: Point
         value += lifted.dot(lifted) * (left - right);
         size += lifted.dot(lifted) * (left.abs() + right.abs());
     }
-    settled(value, CIRCLE_BOUND * size)
+    settled(value, CIRCLE_BOUND * size).or_else(|| circle_closely(a, b, c, p, size))
+}
+
+/// In two parts: many points that were rounded onto one circle are told apart by it.
+#[cold]
+fn circle_closely<T: Coordinate>(a: Point<T>, b: Point<T>, c: Point<T>, p: Point<T>, size: f64) -> Option<Ordering> {
+    let [u, v, w] = [a, b, c].map(|point| double_vector(p, point));
+    let term = |lifted: [Double; 2], q: [Double; 2], r: [Double; 2]| {
+        (lifted[0] * lifted[0] + lifted[1] * lifted[1]) * (q[0] * r[1] - q[1] * r[0])
+    };
+    let value = term(u, v, w) + term(v, w, u) + term(w, u, v);
+    // Each of a dozen operations is off by a few 2^-104 of what it handles; with a lot to spare.
+    settled(value.value(), 2.0_f64.powi(-94) * size)
 }
 
 /// By y, then by x: the order in which the hull begins.

@@ -95,23 +95,26 @@ impl Workload for Geometry {
     fn memory_bytes(&self, params: &Params, workers: usize) -> u64 {
         let points = params.integer("points") as u64;
         let corners = corners(params.size("points")) as u64;
+        let thin = matches!(params.text("shape"), "circle" | "collinear");
         // Bytes for a point: of an input, and of a task or its check.
-        let (input, task) = match (params.text("op"), params.text("shape")) {
-            ("hull" | "enclosing_circle" | "diameter", "circle") => (16, 110),
-            ("hull" | "enclosing_circle" | "diameter", _) => (16, 34),
-            ("closest_pair", _) => (16, 40),
-            ("point_in_polygon", _) => (16, 12),
-            ("crossings", _) => (32, 150),
-            ("half_planes", _) => (24, 200),
-            _ => (16, 300),
+        let (input, task) = match params.text("op") {
+            "hull" | "enclosing_circle" | "diameter" => (16, if thin { 110 } else { 34 }),
+            "closest_pair" => (16, 40),
+            "point_in_polygon" => (16, 3),
+            "crossings" => (32, if thin { 150 } else { 80 }),
+            "half_planes" => (24, 120),
+            _ => (16, 180),
         };
-        let polygon = if params.text("op") == "point_in_polygon" {
-            corners
-        } else {
-            0
+        // Beside points: a polygon and its index, in which an edge is listed for each cell it goes
+        // through, or the pairs of segments that all start in one point.
+        let (input_more, task_more) = match (params.text("op"), params.text("shape")) {
+            ("point_in_polygon", _) => (16 * corners, corners * (150 + 4 * (8 * corners).isqrt())),
+            ("crossings", "equal") => (0, 12 * points * points),
+            _ => (0, 0),
         };
-        params.integer("inputs") as u64 * (points * input + polygon * 16 + 256)
-            + workers.max(1) as u64 * (points * task + polygon * 200 + 96 * 1024)
+        let bands = 64 * 1024;
+        params.integer("inputs") as u64 * (points * input + input_more + 256)
+            + workers.max(1) as u64 * (points * task + task_more + bands)
     }
 
     fn prepare(&self, params: &Params, seed: u64) -> Result<Box<dyn Prepared>, BadInput> {
