@@ -153,7 +153,8 @@ impl Model {
         let (accuracies, costs) = figures.split_at(drafts * ranks);
         let (halves, _) = bytes[needed - 2 * weights..].as_chunks::<2>();
         let (base, heads) = halves.split_at(shape.base_weights());
-        let weights = |halves: &[[u8; 2]]| -> Vec<bf16> { halves.iter().map(|half| bf16::from_le_bytes(*half)).collect() };
+        let weights =
+            |halves: &[[u8; 2]]| -> Vec<bf16> { halves.iter().map(|half| bf16::from_le_bytes(*half)).collect() };
         Ok(Model::new(
             shape,
             &weights(base),
