@@ -119,8 +119,9 @@ impl<'a, T> HeadsMut<'a, T> {
         check_extent(what, &dims, self.head_dim, self.data.len());
         dims.sort_by_key(|(_, stride)| *stride);
         let mut extent = self.head_dim;
+        let any = dims.iter().all(|(count, _)| *count > 0);
         for (count, stride) in dims {
-            if count > 1 {
+            if any && count > 1 {
                 assert!(
                     stride >= extent,
                     "{what}: rows overlap; give strides that keep them apart"
@@ -172,6 +173,16 @@ unsafe impl<T: Send> Sync for Places<'_, T> {}
 unsafe impl<T: Send> Send for Places<'_, T> {}
 
 impl<T> Places<'_, T> {
+    /// Where a row starts.
+    ///
+    /// # Safety
+    /// The indices are in range.
+    pub(super) unsafe fn at(&self, batch: usize, head: usize, at: usize) -> *mut T {
+        let offset = batch * self.batch_stride + head * self.head_stride + at * self.row_stride;
+        // SAFETY: the constructor checked that every row lies in the data.
+        unsafe { self.start.add(offset) }
+    }
+
     /// # Safety
     /// The indices are in range, and nobody else holds this row meanwhile.
     #[expect(
@@ -179,10 +190,9 @@ impl<T> Places<'_, T> {
         reason = "rows are disjoint; the caller keeps to one holder a row"
     )]
     pub(super) unsafe fn row(&self, batch: usize, head: usize, at: usize) -> &mut [T] {
-        let offset = batch * self.batch_stride + head * self.head_stride + at * self.row_stride;
-        // SAFETY: the constructor checked that every row lies in the data.
-        let first = unsafe { self.start.add(offset) };
-        // SAFETY: as above, and the caller holds the row alone.
+        // SAFETY: the caller's promise.
+        let first = unsafe { self.at(batch, head, at) };
+        // SAFETY: the row lies in the data, and the caller holds the row alone.
         unsafe { std::slice::from_raw_parts_mut(first, self.head_dim) }
     }
 }
@@ -213,14 +223,19 @@ pub(super) struct Visible {
 }
 
 impl Visible {
-    #[cfg(test)]
     pub fn sees(&self, key: usize) -> bool {
         (self.from..self.to).contains(&key)
             && (key < self.prefix || (key - self.prefix < 64 && self.bits >> (key - self.prefix) & 1 == 1))
     }
 
+    /// Whether it sees none at all.
     pub fn is_empty(&self) -> bool {
         self.from >= self.to
+    }
+
+    /// Those of `from..to` that it sees, in order.
+    pub fn keys(self, from: usize, to: usize) -> impl Iterator<Item = usize> {
+        (self.from.max(from)..self.to.min(to)).filter(move |key| self.sees(*key))
     }
 }
 
