@@ -4,8 +4,10 @@
 use std::arch::x86_64::*;
 use std::marker::PhantomData;
 
-use super::Element;
-use super::blocks::{Kernel, Lanes, Tile, pack_plainly};
+use super::avx512_pack::{first_8, pack_f64, pack_pairs, pack_widened};
+use super::blocks::{Kernel, Lanes, Tile};
+use super::convert::x86::first_16;
+use super::{Element, bf16};
 
 const ROWS: usize = 14;
 
@@ -14,7 +16,7 @@ pub struct Widened<T>(PhantomData<T>);
 
 /// One tile kernel for each number of rows and vectors, so that a narrow tile costs what it is.
 macro_rules! tiles {
-    ($name:ident, $features:literal, $packed:ty, $sum:ty, $vector:ty, $mask:ty, $lanes:literal,
+    ($name:ident, $features:literal, $packed:ty, $sum:ty, $vector:ty, $mask:ty, $first:ident, $lanes:literal,
      $zero:ident, $load:ident, $broadcast:expr, $fma:expr, $set1:ident, $mul:ident, $fmadd:ident,
      $load_c:ident, $store_c:ident, $mask_load_c:ident, $mask_store_c:ident) => {
         mod $name {
@@ -22,7 +24,7 @@ macro_rules! tiles {
 
             #[target_feature(enable = $features)]
             unsafe fn tile<const R: usize, const V: usize>(tile: &Tile<$packed, $sum>) {
-                let last: $mask = <$mask>::MAX >> (V * $lanes - tile.columns);
+                let last: $mask = $first(tile.columns - (V - 1) * $lanes);
                 for row in 0..R {
                     // SAFETY: the row's first element lies inside `c`.
                     let c = unsafe { tile.c.add(row * tile.c_row_stride) };
@@ -118,11 +120,65 @@ tiles!(
     f32,
     __m512,
     u16,
+    first_16,
     16,
     _mm512_setzero_ps,
     _mm512_loadu_ps,
     |value: f32| _mm512_set1_ps(value),
     |sum, a, b| _mm512_fmadd_ps(a, b, sum),
+    _mm512_set1_ps,
+    _mm512_mul_ps,
+    _mm512_fmadd_ps,
+    _mm512_loadu_ps,
+    _mm512_storeu_ps,
+    _mm512_maskz_loadu_ps,
+    _mm512_mask_storeu_ps
+);
+
+tiles!(
+    f64_tiles,
+    "avx512f",
+    f64,
+    f64,
+    __m512d,
+    u8,
+    first_8,
+    8,
+    _mm512_setzero_pd,
+    _mm512_loadu_pd,
+    |value: f64| _mm512_set1_pd(value),
+    |sum, a, b| _mm512_fmadd_pd(a, b, sum),
+    _mm512_set1_pd,
+    _mm512_mul_pd,
+    _mm512_fmadd_pd,
+    _mm512_loadu_pd,
+    _mm512_storeu_pd,
+    _mm512_maskz_loadu_pd,
+    _mm512_mask_storeu_pd
+);
+
+/// The sum and both products of each lane's pair.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bf16")]
+fn add_pairs(sum: __m512, a: __m512, b: __m512) -> __m512 {
+    // SAFETY: both types are 512 bits, and any bits are values of either.
+    let [a, b] = unsafe { std::mem::transmute::<[__m512; 2], [__m512bh; 2]>([a, b]) };
+    _mm512_dpbf16_ps(sum, a, b)
+}
+
+tiles!(
+    pair_tiles,
+    "avx512f,avx512bf16",
+    u32,
+    f32,
+    __m512,
+    u16,
+    first_16,
+    16,
+    _mm512_setzero_ps,
+    _mm512_loadu_ps,
+    |value: u32| _mm512_castsi512_ps(_mm512_set1_epi32(value.cast_signed())),
+    add_pairs,
     _mm512_set1_ps,
     _mm512_mul_ps,
     _mm512_fmadd_ps,
@@ -145,17 +201,62 @@ impl<T: Element<Sum = f32>> Kernel for Widened<T> {
     const IN_PLACE: bool = size_of::<T>() == size_of::<f32>();
 
     unsafe fn pack(lanes: &Lanes<T>, into: *mut f32, width: usize) {
-        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-        unsafe fn pack<T: Element<Sum = f32>>(lanes: &Lanes<T>, into: *mut f32, width: usize) {
-            // SAFETY: as promised by the caller.
-            unsafe { pack_plainly(lanes, into, width, T::wide) }
-        }
         // SAFETY: as promised by the caller.
-        unsafe { pack(lanes, into, width) }
+        unsafe { pack_widened(lanes, into, width) }
     }
 
     unsafe fn tile(tile: &Tile<f32, f32>) {
         // SAFETY: as promised by the caller.
         unsafe { f32_tiles::any(tile) }
+    }
+}
+
+/// Values of f64.
+pub struct Doubles;
+
+impl Kernel for Doubles {
+    type Stored = f64;
+    type Packed = f64;
+
+    const ROWS: usize = ROWS;
+    const COLUMNS: usize = 16;
+    const VALUES: usize = 1;
+    const DEPTH: usize = 256;
+    const BAND: usize = 14 * ROWS;
+    const IN_PLACE: bool = true;
+
+    unsafe fn pack(lanes: &Lanes<f64>, into: *mut f64, width: usize) {
+        // SAFETY: as promised by the caller.
+        unsafe { pack_f64(lanes, into, width) }
+    }
+
+    unsafe fn tile(tile: &Tile<f64, f64>) {
+        // SAFETY: as promised by the caller.
+        unsafe { f64_tiles::any(tile) }
+    }
+}
+
+/// Values of bf16, two at a time. The processor's instruction takes subnormal inputs and sums for 0.
+pub struct Pairs;
+
+impl Kernel for Pairs {
+    type Stored = bf16;
+    type Packed = u32;
+
+    const ROWS: usize = ROWS;
+    const COLUMNS: usize = 32;
+    const VALUES: usize = 2;
+    const DEPTH: usize = 512;
+    const BAND: usize = 28 * ROWS;
+    const IN_PLACE: bool = false;
+
+    unsafe fn pack(lanes: &Lanes<bf16>, into: *mut u32, width: usize) {
+        // SAFETY: as promised by the caller.
+        unsafe { pack_pairs(lanes, into, width) }
+    }
+
+    unsafe fn tile(tile: &Tile<u32, f32>) {
+        // SAFETY: as promised by the caller.
+        unsafe { pair_tiles::any(tile) }
     }
 }

@@ -5,14 +5,25 @@
 //! same bits however the work was forked.
 
 #[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avx512_pack;
 mod blocks;
+mod convert;
 mod element;
+mod exp;
 mod few;
+#[cfg(target_arch = "x86_64")]
+mod few_x86;
 mod level;
 mod portable;
 mod product;
 
 pub use element::{Element, Real, bf16, f16};
+#[cfg(target_arch = "x86_64")]
+pub use exp::{exp_256, exp_512};
+pub use exp::{exp_all, exp_minus};
 pub use few::multiply_few;
 pub use product::{Matrix, MatrixMut, multiply, product_scratch_bytes};

@@ -1,6 +1,7 @@
 //! The product of two matrices, in parallel.
 
 use super::blocks::{Block, Kernel, buffer_length, compute};
+use super::element::Kind;
 use super::level::Level;
 use super::portable::Portable;
 use super::{Element, Real, bf16, f16};
@@ -208,6 +209,9 @@ pub fn product_scratch_bytes<T: Element>(rows: usize, columns: usize, depth: usi
 /// Which kernel multiplies a stored type. Nobody outside can name it, so nobody can add one.
 pub trait Multiplied: Sized {
     #[doc(hidden)]
+    const KIND: Kind;
+
+    #[doc(hidden)]
     fn compute(level: Level, block: &Block<Self>)
     where
         Self: Element;
@@ -223,8 +227,10 @@ fn bytes<K: Kernel>(rows: usize, depth: usize) -> u64 {
 }
 
 macro_rules! multiplied {
-    ($stored:ident: $($level:pat => $kernel:ty),+) => {
+    ($stored:ident, $kind:ident: $($level:pat => $kernel:ty),+) => {
         impl Multiplied for $stored {
+            const KIND: Kind = Kind::$kind;
+
             fn compute(level: Level, block: &Block<$stored>) {
                 match level {
                     $(
@@ -253,12 +259,15 @@ macro_rules! multiplied {
 }
 
 #[cfg(target_arch = "x86_64")]
-use super::avx512;
+use super::{avx2, avx512};
 
-multiplied!(f32: Level::Avx512 | Level::Avx512Bf16 => avx512::Widened<f32>);
-multiplied!(f16: Level::Avx512 | Level::Avx512Bf16 => avx512::Widened<f16>);
-multiplied!(bf16: Level::Avx512 | Level::Avx512Bf16 => avx512::Widened<bf16>);
-multiplied!(f64: Level::Portable => Portable<f64>);
+multiplied!(f32, F32: Level::Avx512 | Level::Avx512Bf16 => avx512::Widened<f32>, Level::Avx2 => avx2::Widened<f32>);
+multiplied!(f16, F16: Level::Avx512 | Level::Avx512Bf16 => avx512::Widened<f16>, Level::Avx2 => avx2::Widened<f16>);
+multiplied!(
+    bf16, Bf16: Level::Avx512Bf16 => avx512::Pairs, Level::Avx512 => avx512::Widened<bf16>,
+    Level::Avx2 => avx2::Widened<bf16>
+);
+multiplied!(f64, F64: Level::Avx512 | Level::Avx512Bf16 => avx512::Doubles, Level::Avx2 => avx2::Doubles<f64>);
 
 #[cfg(test)]
 mod tests {
