@@ -33,6 +33,7 @@ pub use lowest_common_ancestor::{
 };
 pub use maximum_gap::{MaximumGap, maximum_gap};
 pub use merge_sorted_array::{MergeSortedArray, merge};
+pub use mixed_precision::MixedPrecision;
 pub use nearest::nearest;
 pub use params::{BadInput, Domain, ParamValue, Parameter, Params};
 
@@ -124,6 +125,7 @@ pub static CATALOGUE: &[&dyn Workload] = &[
     &MaximumGap,
     &CombinationSum,
     &FlashAttention,
+    &MixedPrecision,
 ];
 
 /// The workload of this name.

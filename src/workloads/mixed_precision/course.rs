@@ -1,7 +1,7 @@
 //! A course of training: which images make which batch, and the trainer that takes them.
 
 use super::digits::{CLASSES, Digits, PIXELS, Samples};
-use super::{Classifier, ConvolutionNet, LossScale, Optimizer, Perceptron, StepOutcome, Trainer};
+use super::{Classifier, ConvolutionNet, LossScale, Optimizer, Perceptron, StepOutcome, Trainer, Vectors};
 use crate::Join;
 use crate::linear::Element;
 use crate::random::Random;
@@ -44,7 +44,7 @@ pub(super) fn perceptron<T: Element>(hidden: usize) -> Perceptron<T> {
     Perceptron::new(&[PIXELS, hidden, hidden, CLASSES])
 }
 
-pub(super) fn convolution_net<T: Element>(hidden: usize) -> ConvolutionNet<T> {
+pub(super) fn convolution_net<T: Element<Sum: Vectors>>(hidden: usize) -> ConvolutionNet<T> {
     ConvolutionNet::new([(hidden / 4).max(1), (hidden / 2).max(1)])
 }
 
@@ -132,3 +132,66 @@ impl<'c, T: Element, N: Classifier<T>> Course<'c, T, N> {
         self.trainer.step(&shards[..count], join)
     }
 }
+
+/// The storage type of a training.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    F64,
+    F32,
+    /// With f32 master weights and sums.
+    F16,
+    /// With f32 master weights and sums.
+    Bf16,
+}
+
+impl Mode {
+    pub const NAMES: &'static [&'static str] = &["f64", "f32", "f16", "bf16"];
+
+    pub fn named(name: &str) -> Option<Mode> {
+        let all = [Mode::F64, Mode::F32, Mode::F16, Mode::Bf16];
+        all.into_iter().find(|mode| mode.name() == name)
+    }
+
+    pub fn name(self) -> &'static str {
+        Mode::NAMES[self as usize]
+    }
+
+    pub fn is_half(self) -> bool {
+        matches!(self, Mode::F16 | Mode::Bf16)
+    }
+
+    /// Of a stored value.
+    pub fn bytes(self) -> usize {
+        [8, 4, 2, 2][self as usize]
+    }
+
+    /// Of a sum or a master weight.
+    pub fn sum_bytes(self) -> usize {
+        [8, 4, 4, 4][self as usize]
+    }
+}
+
+/// Evaluates an expression with `$type` being the mode's storage type.
+macro_rules! for_mode {
+    ($mode:expr, $type:ident => $body:expr) => {
+        match $mode {
+            $crate::mixed_precision::Mode::F64 => {
+                type $type = f64;
+                $body
+            }
+            $crate::mixed_precision::Mode::F32 => {
+                type $type = f32;
+                $body
+            }
+            $crate::mixed_precision::Mode::F16 => {
+                type $type = $crate::linear::f16;
+                $body
+            }
+            $crate::mixed_precision::Mode::Bf16 => {
+                type $type = $crate::linear::bf16;
+                $body
+            }
+        }
+    };
+}
+pub(super) use for_mode;

@@ -48,16 +48,30 @@ macro_rules! wide {
 }
 pub(super) use wide;
 
-/// How wide the processor's vectors are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How wide the processor's vectors are, the widest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Level {
     Avx512,
     Avx2,
     Plain,
 }
 
+#[cfg(test)]
+thread_local! {
+    /// Narrower vectors than there are, so that tests see every level.
+    pub(super) static AT_MOST: std::cell::Cell<Level> = const { std::cell::Cell::new(Level::Avx512) };
+}
+
 #[cfg(target_arch = "x86_64")]
 pub(super) fn level() -> Level {
+    #[cfg(test)]
+    return widest().max(AT_MOST.get());
+    #[cfg(not(test))]
+    widest()
+}
+
+#[cfg(target_arch = "x86_64")]
+fn widest() -> Level {
     if is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512dq")
@@ -316,6 +330,8 @@ fn gelu_tanh<S: Real>(x: S) -> S {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::needless_range_loop, reason = "several arrays at one place")]
+
     use super::*;
     use crate::Sequential;
     use crate::linear::{bf16, f16};

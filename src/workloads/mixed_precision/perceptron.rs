@@ -228,4 +228,8 @@ impl<T: Element> Classifier<T> for Perceptron<T> {
     fn activation_bytes(&self) -> usize {
         self.activation_bytes.load(Ordering::Relaxed)
     }
+
+    fn products(&self) -> usize {
+        self.places().map(|place| place.inputs * place.outputs).sum()
+    }
 }

@@ -23,6 +23,16 @@ impl Default for LossScale {
 }
 
 impl LossScale {
+    /// See [`LossScale::off`].
+    pub const OFF: LossScale = LossScale {
+        scale: 1.0,
+        growth_factor: 2.0,
+        backoff_factor: 0.5,
+        growth_interval: 2000,
+        growth_tracker: 0,
+        dynamic: false,
+    };
+
     /// Wants `init` > 0, `growth_factor` > 1, 0 < `backoff_factor` < 1 and `growth_interval` > 0.
     pub fn new(init: f32, growth_factor: f64, backoff_factor: f64, growth_interval: u64) -> LossScale {
         LossScale {
@@ -37,10 +47,7 @@ impl LossScale {
 
     /// No scaling: the factor stays 1 and no step is skipped, whatever happens in it.
     pub fn off() -> LossScale {
-        LossScale {
-            dynamic: false,
-            ..LossScale::new(1.0, 2.0, 0.5, 2000)
-        }
+        LossScale::OFF
     }
 
     /// Whether steps that overflow are skipped.

@@ -4,6 +4,7 @@ use std::any::Any;
 
 use super::layers::wide;
 use super::{LossScale, Moments, Optimizer};
+use crate::allreduce::{Algorithm, Op, all_reduce};
 use crate::linear::{Element, Real};
 use crate::{Join, Sequential};
 
@@ -56,6 +57,7 @@ pub struct Trainer<'n, T: Element, N: Network<T>> {
     rate_scale: f64,
     overflows: u64,
     skipped: u64,
+    sent: u64,
 }
 
 /// Fewer values than this aren't worth another thread.
@@ -93,6 +95,7 @@ impl<'n, T: Element, N: Network<T>> Trainer<'n, T, N> {
             rate_scale: 1.0,
             overflows: 0,
             skipped: 0,
+            sent: 0,
         }
     }
 
@@ -100,7 +103,8 @@ impl<'n, T: Element, N: Network<T>> Trainer<'n, T, N> {
     /// gradient. Shards run in parallel where `join` lets them, and inside a shard the network may
     /// fork further. Their number decides the order of sums; the width of `join` does not.
     ///
-    /// Nothing is allocated after the first step with so many shards.
+    /// Gradients meet in an allreduce around a ring. After the first step with so many shards nothing
+    /// is allocated that grows with the network.
     pub fn step(&mut self, shards: &[&N::Batch], join: &dyn Join) -> StepOutcome {
         assert!(!shards.is_empty(), "a step wants at least one shard");
         let parameters = self.master.len();
@@ -122,7 +126,7 @@ impl<'n, T: Element, N: Network<T>> Trainer<'n, T, N> {
         };
         let gradients = &mut self.gradients[..shards.len()];
         pass.run(shards, gradients, &mut self.losses, join);
-        mean(gradients);
+        self.sent = mean(gradients, join);
         let inverse = T::Sum::of(1.0 / f64::from(scale));
         let overflow = !unscale(&mut gradients[0], inverse, join);
         let skipped = overflow && self.loss_scale.is_on();
@@ -186,6 +190,11 @@ impl<'n, T: Element, N: Network<T>> Trainer<'n, T, N> {
         self.moments.steps()
     }
 
+    /// Bytes that the shard which sent most sent in the last step's allreduce.
+    pub fn allreduce_bytes(&self) -> u64 {
+        self.sent * size_of::<T::Sum>() as u64
+    }
+
     /// Bytes of the weights as the network reads them: half in half width.
     pub fn weight_bytes(&self) -> usize {
         size_of_val(self.weights())
@@ -193,6 +202,10 @@ impl<'n, T: Element, N: Network<T>> Trainer<'n, T, N> {
 }
 
 /// The master as weights of `T`, when `T` is the master's own type.
+#[expect(
+    clippy::ptr_arg,
+    reason = "a `Vec` has a type at run time that can be asked for, a borrowed slice has none"
+)]
 fn as_stored<T: Element>(master: &Vec<T::Sum>) -> Option<&[T]> {
     (master as &dyn Any).downcast_ref::<Vec<T>>().map(Vec::as_slice)
 }
@@ -225,23 +238,15 @@ impl<T: Element, N: Network<T>> Pass<'_, T, N> {
     }
 }
 
-/// The mean of all rows into the first.
-fn mean<S: Real>(rows: &mut [Vec<S>]) {
-    let count = rows.len();
-    let Some((first, others)) = rows.split_first_mut() else {
-        return;
-    };
-    if others.is_empty() {
-        return;
+/// The mean of all rows, into each of them, around a ring; gives back the elements that a shard sent.
+fn mean<S: Real>(rows: &mut [Vec<S>], join: &dyn Join) -> u64 {
+    if rows.len() < 2 {
+        return 0;
     }
-    for other in others {
-        for (sum, value) in first.iter_mut().zip(other) {
-            *sum += *value;
-        }
-    }
-    let share = S::of(1.0 / count as f64);
-    for sum in first {
-        *sum = *sum * share;
+    let mut rows: Vec<&mut [S]> = rows.iter_mut().map(Vec::as_mut_slice).collect();
+    match all_reduce(join, &mut rows, Algorithm::Ring, Op::Mean) {
+        Ok(traffic) => traffic.sent_elements.into_iter().max().unwrap_or(0),
+        Err(failure) => unreachable!("gradients are all of one length: {failure}"),
     }
 }
 
@@ -257,18 +262,18 @@ fn unscale<S: Real>(gradient: &mut [S], inverse: S, join: &dyn Join) -> bool {
 
 wide! {
     fn unscale_piece<S: Real>(gradient: &mut [S], inverse: S) -> bool {
-        // x - x is 0 for a finite x and NaN for any other, and NaN sticks to a sum. Several sums, so
-        // that the processor can add many values at once.
+        // 0 x is 0 for a finite x and NaN for any other, and NaN sticks to a sum. Several sums, so that
+        // the processor can add many values at once.
         let mut tell = [S::default(); 32];
         let (chunks, rest) = gradient.as_chunks_mut::<32>();
         for chunk in chunks {
             for (tell, value) in tell.iter_mut().zip(chunk) {
-                *tell += *value - *value;
+                *tell += *value * S::default();
                 *value = *value * inverse;
             }
         }
         for (tell, value) in tell.iter_mut().zip(rest) {
-            *tell += *value - *value;
+            *tell += *value * S::default();
             *value = *value * inverse;
         }
         tell.iter().all(|tell| *tell == S::default())
