@@ -83,7 +83,7 @@ impl Settings {
         };
         Settings {
             base_steps: count("--base-steps", 1500),
-            draft_steps: count("--draft-steps", 600),
+            draft_steps: count("--draft-steps", 1000),
             base: argument("--base").map(PathBuf::from),
             length: count("--length", 256),
             out: argument("--out").map_or_else(
@@ -239,7 +239,7 @@ fn main() {
             shape,
             backbone: &backbone,
         },
-        2e-3,
+        5e-3,
         settings.draft_steps,
         &windows(&held_out, 16, length, ahead, &mut Dice(7)),
         |dice| {

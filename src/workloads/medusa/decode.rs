@@ -189,7 +189,7 @@ impl<'m> Decoder<'m> {
             let qkv = &mut self.wide[..rows * 3 * width];
             multiply(level, &matrices.qkv, normal, &mut self.pairs, qkv);
             for (row, qkv) in qkv.chunks_exact_mut(3 * width).enumerate() {
-                let position = (self.length + tree.depth(row)).min(Shape::CONTEXT - 1);
+                let position = self.length + tree.depth(row);
                 let turns = &model.turns[position * (HEAD / 2)..][..HEAD / 2];
                 rotate(level, &mut qkv[..2 * width], turns);
                 for query in &mut qkv[..width] {
