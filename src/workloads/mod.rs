@@ -130,6 +130,7 @@ pub static CATALOGUE: &[&dyn Workload] = &[
     &Allreduce,
     &Geometry,
     &FlashAttention,
+    &MixedPrecision,
 ];
 
 /// The workload of this name.

@@ -5,7 +5,7 @@ use super::tree::Tree;
 /// Greedy: a node is kept when its parent is and the base model, after the parent, would have said
 /// just its token. Gives back the kept path from node 0 down, which is the longest; of two equally
 /// long ones that with the least last node.
-pub fn greedy(tree: &Tree, tokens: &[u8], after: &[u8]) -> Vec<usize> {
+pub fn greedy<T: PartialEq>(tree: &Tree, tokens: &[T], after: &[T]) -> Vec<usize> {
     longest(tree, |node, parent| tokens[node] == after[parent])
 }
 

@@ -14,10 +14,9 @@
 
 use super::shape::Shape;
 use super::simd::leveled;
+use super::vector::{LANES, Vector};
 
 const HEAD: usize = Shape::HEAD_WIDTH;
-/// Values of a vector, or of the two that a narrower machine makes of it.
-const LANES: usize = 16;
 /// Keys whose scores are summed at the same time.
 const KEYS: usize = 4 * LANES;
 
@@ -44,7 +43,7 @@ leveled! {
     /// `query_stride` values, already divided by the root of the head's width; `mixed` is written every
     /// `mixed_stride` values. Bit a of `ancestors[r]`: row r sees the key in slot prefix + a. `scores`
     /// has room for `4 * capacity`.
-    pub fn attend<FUSED>(
+    pub fn attend<FUSED, V>(
         cached: Cached<'_>,
         ancestors: &[u64],
         queries: &[f32],
@@ -61,15 +60,15 @@ leveled! {
             let sees = &ancestors[row..];
             match sees.len() {
                 1 => {
-                    some::<FUSED, 1>(cached, slots, sees, queries, query_stride, scores, mixed, mixed_stride);
+                    some::<V, FUSED, 1>(cached, slots, sees, queries, query_stride, scores, mixed, mixed_stride);
                     row += 1;
                 }
                 2 | 3 => {
-                    some::<FUSED, 2>(cached, slots, sees, queries, query_stride, scores, mixed, mixed_stride);
+                    some::<V, FUSED, 2>(cached, slots, sees, queries, query_stride, scores, mixed, mixed_stride);
                     row += 2;
                 }
                 _ => {
-                    some::<FUSED, 4>(cached, slots, sees, queries, query_stride, scores, mixed, mixed_stride);
+                    some::<V, FUSED, 4>(cached, slots, sees, queries, query_stride, scores, mixed, mixed_stride);
                     row += 4;
                 }
             }
@@ -79,7 +78,7 @@ leveled! {
 
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "the operands of the operation")]
-fn some<const FUSED: bool, const ROWS: usize>(
+fn some<V: Vector, const FUSED: bool, const ROWS: usize>(
     cached: Cached<'_>,
     slots: usize,
     ancestors: &[u64],
@@ -101,27 +100,21 @@ fn some<const FUSED: bool, const ROWS: usize>(
             .unwrap_or_else(|| unreachable!("a query is as wide as a head"))
     });
     for block in (0..slots).step_by(KEYS) {
-        let mut sums = [[[0.0_f32; LANES]; 4]; ROWS];
+        let mut sums = [[V::splat(0.0); KEYS / LANES]; ROWS];
         for dimension in 0..HEAD {
-            let keys = &keys[dimension * capacity + block..][..KEYS];
-            let keys: [&[f32; LANES]; 4] = std::array::from_fn(|part| {
-                keys[part * LANES..]
-                    .first_chunk()
-                    .unwrap_or_else(|| unreachable!("a block has four vectors"))
-            });
+            let keys = vectors(&keys[dimension * capacity + block..][..KEYS]);
+            let keys: [V; KEYS / LANES] = std::array::from_fn(|part| V::load(&keys[part]));
             for row in 0..ROWS {
-                let query = query[row][dimension];
-                for part in 0..4 {
-                    for lane in 0..LANES {
-                        sums[row][part][lane] = fused::<FUSED>(query, keys[part][lane], sums[row][part][lane]);
-                    }
+                let query = V::splat(query[row][dimension]);
+                for (sum, keys) in sums[row].iter_mut().zip(keys) {
+                    *sum = query.fused(keys, *sum);
                 }
             }
         }
-        for row in 0..ROWS {
-            let scores = &mut scores[row * capacity + block..][..KEYS];
-            for part in 0..4 {
-                scores[part * LANES..][..LANES].copy_from_slice(&sums[row][part]);
+        for (row, sums) in sums.iter().enumerate() {
+            let scores = vectors_mut(&mut scores[row * capacity + block..][..KEYS]);
+            for (sum, scores) in sums.iter().zip(scores) {
+                sum.store(scores);
             }
         }
     }
@@ -141,44 +134,56 @@ fn some<const FUSED: bool, const ROWS: usize>(
     }
 
     // Even and odd keys apart, so that a row alone has sums enough to keep the processor busy.
-    let mut sums = [[[0.0_f32; HEAD]; 2]; ROWS];
+    let mut sums = [[[V::splat(0.0); HEAD / LANES]; 2]; ROWS];
+    let (scores, _) = scores.split_at(ROWS * capacity);
     let pairs = prefix / 2;
     for pair in 0..pairs {
-        let values = &values[2 * pair * HEAD..][..2 * HEAD];
-        for row in 0..ROWS {
-            for side in 0..2 {
-                let score = scores[row * capacity + 2 * pair + side];
-                for lane in 0..HEAD {
-                    sums[row][side][lane] = fused::<FUSED>(score, values[side * HEAD + lane], sums[row][side][lane]);
+        for side in 0..2 {
+            let place = 2 * pair + side;
+            let values = vectors(&values[place * HEAD..][..HEAD]);
+            let values: [V; HEAD / LANES] = std::array::from_fn(|part| V::load(&values[part]));
+            for row in 0..ROWS {
+                let score = V::splat(scores[row * capacity + place]);
+                for (sum, values) in sums[row][side].iter_mut().zip(values) {
+                    *sum = score.fused(values, *sum);
                 }
             }
         }
     }
     for row in 0..ROWS {
-        let mut weigh = |place: usize, slot: usize| {
-            let score = scores[row * capacity + place];
-            let values = &values[slot * HEAD..][..HEAD];
-            let sums = &mut sums[row][place % 2];
-            for lane in 0..HEAD {
-                sums[lane] = fused::<FUSED>(score, values[lane], sums[lane]);
-            }
-        };
-        for place in 2 * pairs..prefix {
-            weigh(place, place);
-        }
-        let mut place = prefix;
         let mut left = ancestors[row];
-        while left != 0 {
-            weigh(place, prefix + left.trailing_zeros() as usize);
+        // What is left of the prefix, then the ancestors.
+        let mut place = 2 * pairs;
+        while place < prefix || left != 0 {
+            let slot = if place < prefix {
+                place
+            } else {
+                let ancestor = left.trailing_zeros() as usize;
+                left &= left - 1;
+                prefix + ancestor
+            };
+            let score = V::splat(scores[row * capacity + place]);
+            let values = vectors(&values[slot * HEAD..][..HEAD]);
+            for (sum, values) in sums[row][place % 2].iter_mut().zip(values) {
+                *sum = score.fused(V::load(values), *sum);
+            }
             place += 1;
-            left &= left - 1;
         }
-        let inverse = 1.0 / total[row];
-        let mixed = &mut mixed[row * mixed_stride..][..HEAD];
-        for lane in 0..HEAD {
-            mixed[lane] = (sums[row][0][lane] + sums[row][1][lane]) * inverse;
+        let (one, inverse) = (V::splat(1.0), V::splat(1.0 / total[row]));
+        let mixed = vectors_mut(&mut mixed[row * mixed_stride..][..HEAD]);
+        for (part, mixed) in mixed.iter_mut().enumerate() {
+            let sum = sums[row][0][part].fused(one, sums[row][1][part]);
+            sum.fused(inverse, V::splat(0.0)).store(mixed);
         }
     }
+}
+
+fn vectors(values: &[f32]) -> &[[f32; LANES]] {
+    values.as_chunks().0
+}
+
+fn vectors_mut(values: &mut [f32]) -> &mut [[f32; LANES]] {
+    values.as_chunks_mut().0
 }
 
 /// exp(score - greatest) of the first `count` in place; gives back their sum. `scores` is a multiple

@@ -89,7 +89,10 @@ impl<'m> Decoder<'m> {
         let rows = rows.clamp(1, MOST_ROWS);
         let capacity = capacity(tokens + rows);
         let cache = 2 * shape.layers * (shape.width * capacity * 4 + 24);
-        let row = 3 * shape.width + shape.inner.max(3 * shape.width) + (shape.width + shape.inner.max(shape.width)) / 2 + VOCABULARY;
+        let row = 3 * shape.width
+            + shape.inner.max(3 * shape.width)
+            + (shape.width + shape.inner.max(shape.width)) / 2
+            + VOCABULARY;
         (cache + 4 * (rows * row + 4 * capacity + shape.drafts * VOCABULARY)) as u64
     }
 
@@ -186,7 +189,7 @@ impl<'m> Decoder<'m> {
             let qkv = &mut self.wide[..rows * 3 * width];
             multiply(level, &matrices.qkv, normal, &mut self.pairs, qkv);
             for (row, qkv) in qkv.chunks_exact_mut(3 * width).enumerate() {
-                let position = (self.length + tree.depth(row)).min(Shape::CONTEXT - 1);
+                let position = self.length + tree.depth(row);
                 let turns = &model.turns[position * (HEAD / 2)..][..HEAD / 2];
                 rotate(level, &mut qkv[..2 * width], turns);
                 for query in &mut qkv[..width] {
@@ -257,7 +260,7 @@ const LANES: usize = 16;
 
 leveled! {
     /// Each row over its root mean square.
-    fn normalise<FUSED>(width: usize, stream: &[f32], normal: &mut [f32]) {
+    fn normalise<FUSED, V>(width: usize, stream: &[f32], normal: &mut [f32]) {
         for (stream, normal) in stream.chunks_exact(width).zip(normal.chunks_exact_mut(width)) {
             let mut sums = [0.0; LANES];
             let (vectors, rest) = stream.as_chunks::<LANES>();
@@ -279,7 +282,7 @@ leveled! {
 
 leveled! {
     /// Turns every head's pairs of dimensions, (i, i + HEAD / 2), by their angles.
-    fn rotate<FUSED>(heads: &mut [f32], turns: &[(f32, f32)]) {
+    fn rotate<FUSED, V>(heads: &mut [f32], turns: &[(f32, f32)]) {
         for head in heads.chunks_exact_mut(HEAD) {
             let (low, high) = head.split_at_mut(HEAD / 2);
             for ((low, high), (cos, sin)) in low.iter_mut().zip(high).zip(turns) {
@@ -293,7 +296,7 @@ leveled! {
 }
 
 leveled! {
-    fn add<FUSED>(stream: &mut [f32], block: &[f32]) {
+    fn add<FUSED, V>(stream: &mut [f32], block: &[f32]) {
         for (stream, block) in stream.iter_mut().zip(block) {
             *stream += block;
         }
@@ -302,7 +305,7 @@ leveled! {
 
 leveled! {
     /// max(0, u) squared.
-    fn square<FUSED>(up: &mut [f32]) {
+    fn square<FUSED, V>(up: &mut [f32]) {
         for up in up {
             let ramp = if *up > 0.0 { *up } else { 0.0 };
             *up = ramp * ramp;
@@ -312,7 +315,7 @@ leveled! {
 
 leveled! {
     /// SiLU(x) + h.
-    fn resume<FUSED>(mixed: &mut [f32], hidden: &[u32]) {
+    fn resume<FUSED, V>(mixed: &mut [f32], hidden: &[u32]) {
         let (mixed, _) = mixed.as_chunks_mut::<2>();
         for (mixed, hidden) in mixed.iter_mut().zip(hidden) {
             let hidden = values(*hidden);

@@ -12,12 +12,13 @@ mod packed;
 mod shape;
 mod simd;
 pub mod tree;
+mod vector;
 
 pub use decode::Decoder;
-pub use generate::{Mode, Said, generate};
+pub use generate::{Guessed, Mode, Said, accuracies, generate};
 pub use model::{COSTS, Model, RANKS};
-pub use packed::rounded;
 pub use network::{Backbone, Drafts, Windows};
+pub use packed::rounded;
 pub use shape::Shape;
 pub use tree::Tree;
 

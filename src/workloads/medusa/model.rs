@@ -6,9 +6,11 @@
 //! … [`COSTS`] rows relative to one (f32), then all weights as bf16: the base model's and the heads',
 //! in the order of [`Shape`].
 
+use std::ops::Range;
 use std::sync::OnceLock;
 
 use super::alphabet::VOCABULARY;
+use super::decode::MOST_ROWS;
 use super::packed::Packed;
 use super::shape::{Shape, rotation};
 use super::tree::{Tree, best_size};
@@ -76,31 +78,49 @@ impl Model {
     pub fn new(shape: Shape, base: &[bf16], drafts: &[bf16], accuracies: Vec<Vec<f64>>, costs: Vec<f64>) -> Model {
         assert_eq!(base.len(), shape.base_weights(), "a weight for each parameter");
         assert_eq!(drafts.len(), shape.drafts_weights(), "a weight for each parameter");
-        let turns = (0..Shape::CONTEXT)
+        let part = |of: &[bf16], range: Range<usize>| of[range].to_vec();
+        Model::of(
+            shape,
+            |range| part(base, range),
+            |range| part(drafts, range),
+            accuracies,
+            costs,
+        )
+    }
+
+    /// Matrix by matrix, so that there is never a second copy of all of it.
+    fn of(
+        shape: Shape,
+        base: impl Fn(Range<usize>) -> Vec<bf16>,
+        drafts: impl Fn(Range<usize>) -> Vec<bf16>,
+        accuracies: Vec<Vec<f64>>,
+        costs: Vec<f64>,
+    ) -> Model {
+        let turns = (0..Shape::CONTEXT + MOST_ROWS)
             .flat_map(|position| (0..Shape::HEAD_WIDTH / 2).map(move |pair| rotation(position, pair)))
             .map(|(cos, sin)| (cos as f32, sin as f32))
             .collect();
         Model {
             shape,
-            embed: base[shape.embed()].to_vec(),
+            embed: base(shape.embed()),
             layers: (0..shape.layers)
                 .map(|layer| {
                     let at = shape.layer(layer);
                     Layer {
-                        qkv: Packed::new(&base[at.qkv], shape.width),
-                        out: Packed::new(&base[at.out], shape.width),
-                        up: Packed::new(&base[at.up], shape.width),
-                        down: Packed::new(&base[at.down], shape.inner),
+                        qkv: Packed::new(&base(at.qkv), shape.width),
+                        out: Packed::new(&base(at.out), shape.width),
+                        up: Packed::new(&base(at.up), shape.width),
+                        down: Packed::new(&base(at.down), shape.inner),
                     }
                 })
                 .collect(),
-            unembed: Packed::new(&base[shape.unembed()], shape.width),
+            unembed: Packed::new(&base(shape.unembed()), shape.width),
             drafts: (0..shape.drafts)
                 .map(|draft| {
                     let at = shape.draft(draft);
                     Draft {
-                        mix: Packed::new(&drafts[at.mix], shape.width),
-                        unembed: Packed::new(&drafts[at.unembed], shape.width),
+                        mix: Packed::new(&drafts(at.mix), shape.width),
+                        unembed: Packed::new(&drafts(at.unembed), shape.width),
                     }
                 })
                 .collect(),
@@ -153,11 +173,12 @@ impl Model {
         let (accuracies, costs) = figures.split_at(drafts * ranks);
         let (halves, _) = bytes[needed - 2 * weights..].as_chunks::<2>();
         let (base, heads) = halves.split_at(shape.base_weights());
-        let weights = |halves: &[[u8; 2]]| -> Vec<bf16> { halves.iter().map(|half| bf16::from_le_bytes(*half)).collect() };
-        Ok(Model::new(
+        let weights =
+            |halves: &[[u8; 2]]| -> Vec<bf16> { halves.iter().map(|half| bf16::from_le_bytes(*half)).collect() };
+        Ok(Model::of(
             shape,
-            &weights(base),
-            &weights(heads),
+            |range| weights(&base[range]),
+            |range| weights(&heads[range]),
             accuracies.chunks_exact(ranks.max(1)).map(<[f64]>::to_vec).collect(),
             costs.to_vec(),
         ))

@@ -7,7 +7,8 @@
 use super::alphabet::VOCABULARY;
 use super::shape::{EPSILON, Shape, rotation};
 use crate::Join;
-use crate::linear::{Element, Matrix, MatrixMut, multiply};
+use crate::flash_attention::{self, Heads, HeadsMut, Mask};
+use crate::linear::Element;
 use crate::mixed_precision::{Network, dense, dense_input_gradient, dense_weight_gradient};
 use crate::random::Random;
 
@@ -155,8 +156,7 @@ fn forward<T: Element<Sum = f32>>(shape: Shape, weights: &[T], windows: &Windows
         dense(join, rows, &it.attended, &weights[at.qkv], qkv);
         rotate(shape, length, false, qkv);
         T::narrow_all(qkv, &mut it.qkv);
-        attend(shape, length, &it.qkv, &mut narrow, &mut it.log_sums, join);
-        T::narrow_all(&narrow, &mut it.mixed);
+        attend(shape, length, &it.qkv, &mut it.mixed, &mut it.log_sums, join);
         dense(join, rows, &it.mixed, &weights[at.out], &mut narrow);
         add(&mut x, &narrow);
 
@@ -221,165 +221,78 @@ fn entropy_back(windows: &Windows, distance: usize, scale: f32, logits: &mut [f3
     (loss * f64::from(share)) as f32
 }
 
+/// Queries (0), keys (1) or values (2) of all heads: a token's heads lie side by side.
+fn heads_of<T>(shape: Shape, length: usize, part: usize, qkv: &[T]) -> Heads<'_, T> {
+    Heads {
+        data: &qkv[part * shape.width..],
+        batch: qkv.len() / (3 * shape.width * length),
+        heads: shape.heads(),
+        length,
+        head_dim: HEAD,
+        batch_stride: length * 3 * shape.width,
+        head_stride: HEAD,
+        row_stride: 3 * shape.width,
+    }
+}
+
 /// Every head of every window looks back over its own window.
 fn attend<T: Element<Sum = f32>>(
     shape: Shape,
     length: usize,
     qkv: &[T],
-    mixed: &mut [f32],
+    mixed: &mut [T],
     log_sums: &mut [f32],
     join: &dyn Join,
 ) {
-    let (width, heads) = (shape.width, shape.heads());
-    let scale = 1.0 / (HEAD as f32).sqrt();
-    let mut scores = vec![0.0; length * length];
-    let mut rounded = vec![T::default(); length * length];
-    for window in 0..qkv.len() / (3 * width * length) {
-        for head in 0..heads {
-            let of = |part: usize| of_head(shape, length, window, part, head, qkv);
-            multiply(
-                join,
-                scale,
-                of(0),
-                of(1).transposed(),
-                0.0,
-                MatrixMut::dense(&mut scores, length, length),
-            );
-            for (row, scores) in scores.chunks_exact_mut(length).enumerate() {
-                let (seen, unseen) = scores.split_at_mut(row + 1);
-                unseen.fill(0.0);
-                let most = seen.iter().fold(f32::NEG_INFINITY, |most, value| most.max(*value));
-                for score in seen.iter_mut() {
-                    *score = fast_exp(*score - most);
-                }
-                let total = sum(seen.iter().copied());
-                for score in seen {
-                    *score /= total;
-                }
-                log_sums[(window * heads + head) * length + row] = most + total.ln();
-            }
-            T::narrow_all(&scores, &mut rounded);
-            multiply(
-                join,
-                1.0,
-                Matrix::dense(&rounded, length, length),
-                of(2),
-                0.0,
-                MatrixMut {
-                    data: &mut mixed[window * length * width + head * HEAD..],
-                    rows: length,
-                    columns: HEAD,
-                    row_stride: width,
-                },
-            );
-        }
-    }
+    let of = |part| heads_of(shape, length, part, qkv);
+    let windows = qkv.len() / (3 * shape.width * length);
+    flash_attention::forward(
+        join,
+        of(0),
+        of(1),
+        of(2),
+        Mask::TopLeft,
+        None,
+        None,
+        HeadsMut::side_by_side(mixed, windows, length, shape.heads(), HEAD),
+        log_sums,
+    );
 }
 
-/// Queries (0), keys (1) or values (2) of one head in one window.
-fn of_head<T>(shape: Shape, length: usize, window: usize, part: usize, head: usize, qkv: &[T]) -> Matrix<'_, T> {
-    Matrix {
-        data: &qkv[window * length * 3 * shape.width + part * shape.width + head * HEAD..],
-        rows: length,
-        columns: HEAD,
-        row_stride: 3 * shape.width,
-        column_stride: 1,
-    }
-}
-
-fn fast_exp(x: f32) -> f32 {
-    let x = x.max(-87.0);
-    let n = (x * std::f32::consts::LOG2_E + 12582912.0) - 12582912.0;
-    let r = x - n * 0.693359375 + n * 2.12194440e-4;
-    let p = 1.0 + r * (1.0 + r * (0.5 + r * (0.16666667 + r * (0.041666666 + r * (0.008333333 + r * 0.0013888889)))));
-    p * f32::from_bits(((n as i32 + 127) as u32) << 23)
-}
-
-/// dqkv from the gradient behind [`attend`]; probabilities are computed again.
+/// dqkv from the gradient behind [`attend`]; probabilities are computed again. `parts` has room for
+/// the gradients of queries, keys and values apart.
 fn attend_back<T: Element<Sum = f32>>(
     shape: Shape,
     length: usize,
-    qkv: &[T],
-    mixed: &[T],
-    log_sums: &[f32],
+    trace: &LayerTrace<T>,
     dmixed: &[T],
+    parts: &mut [f32],
     dqkv: &mut [f32],
     join: &dyn Join,
 ) {
+    let of = |part| heads_of(shape, length, part, &trace.qkv);
     let (width, heads) = (shape.width, shape.heads());
-    let scale = 1.0 / (HEAD as f32).sqrt();
-    let mut scores = vec![0.0; length * length];
-    let mut slopes = vec![0.0; length * length];
-    let mut rounded = vec![T::default(); length * length];
-    for window in 0..qkv.len() / (3 * width * length) {
-        for head in 0..heads {
-            let of = |part: usize| of_head(shape, length, window, part, head, qkv);
-            let start = window * length * width + head * HEAD;
-            let dout = Matrix {
-                data: &dmixed[start..],
-                rows: length,
-                columns: HEAD,
-                row_stride: width,
-                column_stride: 1,
-            };
-            multiply(
-                join,
-                scale,
-                of(0),
-                of(1).transposed(),
-                0.0,
-                MatrixMut::dense(&mut scores, length, length),
-            );
-            for (row, scores) in scores.chunks_exact_mut(length).enumerate() {
-                let log_sum = log_sums[(window * heads + head) * length + row];
-                let (seen, unseen) = scores.split_at_mut(row + 1);
-                unseen.fill(0.0);
-                for score in seen {
-                    *score = fast_exp(*score - log_sum);
-                }
-            }
-            T::narrow_all(&scores, &mut rounded);
-            let mut into = |part: usize, a: Matrix<'_, T>, b: Matrix<'_, T>, alpha: f32| {
-                multiply(
-                    join,
-                    alpha,
-                    a,
-                    b,
-                    0.0,
-                    MatrixMut {
-                        data: &mut dqkv[window * length * 3 * width + part * width + head * HEAD..],
-                        rows: length,
-                        columns: HEAD,
-                        row_stride: 3 * width,
-                    },
-                );
-            };
-            into(2, Matrix::dense(&rounded, length, length).transposed(), dout, 1.0);
-            multiply(
-                join,
-                1.0,
-                dout,
-                of(2).transposed(),
-                0.0,
-                MatrixMut::dense(&mut slopes, length, length),
-            );
-            for (row, (scores, slopes)) in scores
-                .chunks_exact(length)
-                .zip(slopes.chunks_exact_mut(length))
-                .enumerate()
-            {
-                let at = start + row * width;
-                let along: f32 = sum(mixed[at..at + HEAD]
-                    .iter()
-                    .zip(&dmixed[at..at + HEAD])
-                    .map(|(o, d)| o.wide() * d.wide()));
-                for (slope, score) in slopes.iter_mut().zip(scores) {
-                    *slope = score * (*slope - along);
-                }
-            }
-            T::narrow_all(&slopes, &mut rounded);
-            into(0, Matrix::dense(&rounded, length, length), of(1), scale);
-            into(1, Matrix::dense(&rounded, length, length).transposed(), of(0), scale);
+    let windows = dmixed.len() / (width * length);
+    let (dq, rest) = parts.split_at_mut(dmixed.len());
+    let (dk, dv) = rest.split_at_mut(dmixed.len());
+    flash_attention::backward(
+        join,
+        of(0),
+        of(1),
+        of(2),
+        Heads::side_by_side(&trace.mixed, windows, length, heads, HEAD),
+        Heads::side_by_side(dmixed, windows, length, heads, HEAD),
+        &trace.log_sums,
+        Mask::TopLeft,
+        None,
+        None,
+        HeadsMut::side_by_side(dq, windows, length, heads, HEAD),
+        HeadsMut::side_by_side(dk, windows, length, heads, HEAD),
+        HeadsMut::side_by_side(dv, windows, length, heads, HEAD),
+    );
+    for (row, dqkv) in dqkv.chunks_exact_mut(3 * width).enumerate() {
+        for (part, dqkv) in [&*dq, &*dk, &*dv].iter().zip(dqkv.chunks_exact_mut(width)) {
+            dqkv.copy_from_slice(&part[row * width..][..width]);
         }
     }
 }
@@ -425,6 +338,7 @@ impl<T: Element<Sum = f32>> Network<T> for Backbone {
         let mut rounded_wide = filled::<T>(rows * inner.max(3 * width));
         let mut wide = filled::<f32>(rows * inner.max(3 * width));
         let mut narrow = filled::<f32>(rows * width);
+        let mut parts = filled::<f32>(3 * rows * width);
         let mut dx = filled::<f32>(rows * width);
 
         let logits = &mut wide[..rows * VOCABULARY];
@@ -456,7 +370,7 @@ impl<T: Element<Sum = f32>> Network<T> for Backbone {
             dense_weight_gradient(join, rows, &rounded, &it.mixed, &mut gradient[at.out]);
             T::narrow_all(&narrow, &mut rounded);
             let dqkv = &mut wide[..rows * 3 * width];
-            attend_back(shape, length, &it.qkv, &it.mixed, &it.log_sums, &rounded, dqkv, join);
+            attend_back(shape, length, it, &rounded, &mut parts, dqkv, join);
             rotate(shape, length, true, dqkv);
             let drounded = &mut rounded_wide[..rows * 3 * width];
             T::narrow_all(dqkv, drounded);
@@ -523,7 +437,7 @@ impl<T: Element<Sum = f32>> Network<T> for Drafts<'_, T> {
             dense(join, rows, &hidden, &weights[at.mix.clone()], &mut mixed);
             let resumed = mixed.clone();
             for (mixed, hidden) in mixed.iter_mut().zip(&hidden) {
-                *mixed = *mixed / (1.0 + fast_exp(-*mixed)) + hidden.wide();
+                *mixed = *mixed / (1.0 + (-*mixed).exp()) + hidden.wide();
             }
             T::narrow_all(&mixed, &mut rounded);
             dense(join, rows, &rounded, &weights[at.unembed.clone()], &mut logits);
@@ -532,12 +446,87 @@ impl<T: Element<Sum = f32>> Network<T> for Drafts<'_, T> {
             dense_input_gradient(join, rows, &dlogits, &weights[at.unembed.clone()], &mut dmixed);
             dense_weight_gradient(join, rows, &dlogits, &rounded, &mut gradient[at.unembed]);
             for (d, x) in dmixed.iter_mut().zip(&resumed) {
-                let gate = 1.0 / (1.0 + fast_exp(-x));
+                let gate = 1.0 / (1.0 + (-x).exp());
                 *d *= gate * (1.0 + x * (1.0 - gate));
             }
             T::narrow_all(&dmixed, &mut rounded);
             dense_weight_gradient(join, rows, &rounded, &hidden, &mut gradient[at.mix]);
         }
         total / shape.drafts as f32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Sequential;
+    use crate::tests::OnThreads;
+
+    const SHAPE: Shape = Shape {
+        width: 64,
+        layers: 2,
+        inner: 96,
+        drafts: 2,
+    };
+
+    fn windows(count: usize, length: usize, ahead: usize, given: usize) -> Windows {
+        let mut random = Random::new(8, 0);
+        let tokens = (0..count * (length + ahead)).map(|_| random.below(VOCABULARY as u64) as u8).collect();
+        Windows { tokens, length, ahead, given }
+    }
+
+    /// Along some directions, the gradient is the slope of the loss: by central differences, whose
+    /// step is small against the curve and large against f32.
+    fn check<N: Network<f32, Batch = Windows>>(network: &N, windows: &Windows) {
+        let mut random = Random::new(9, 0);
+        let mut weights = network.initial(3);
+        for weight in &mut weights {
+            *weight += (random.below(2001) as f32 / 1000.0 - 1.0) * 0.02;
+        }
+        let scale = 4.0;
+        let mut gradient = vec![0.0; weights.len()];
+        network.gradient(&weights, windows, scale, &mut gradient, &Sequential);
+        let mut forked = vec![0.0; weights.len()];
+        network.gradient(&weights, windows, scale, &mut forked, &OnThreads(3));
+        assert_eq!(gradient, forked, "forking changes the gradient");
+        let length: f64 = gradient.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();
+        for trial in 0..6 {
+            // The gradient's own direction, then the signs of random parts of it.
+            let direction: Vec<f32> = gradient
+                .iter()
+                .map(|g| if trial == 0 || random.coin() { *g / length as f32 } else { 0.0 })
+                .collect();
+            let step = 2e-2;
+            let loss_at = |step: f32| {
+                let moved: Vec<f32> = weights.iter().zip(&direction).map(|(w, d)| w + step * d).collect();
+                let mut unused = vec![0.0; weights.len()];
+                f64::from(network.gradient(&moved, windows, scale, &mut unused, &Sequential))
+            };
+            let slope = (loss_at(step) - loss_at(-step)) / (2.0 * f64::from(step)) * f64::from(scale);
+            let expected: f64 = gradient.iter().zip(&direction).map(|(g, d)| f64::from(g * d)).sum();
+            assert!((slope - expected).abs() < 0.01 * length, "trial {trial}: slope {slope}, gradient {expected}");
+        }
+    }
+
+    #[test]
+    fn the_backbones_gradient_is_the_slope_of_its_loss() {
+        check(&Backbone { shape: SHAPE }, &windows(2, 19, 1, 0));
+        check(&Backbone { shape: SHAPE }, &windows(1, 1, 1, 0));
+    }
+
+    #[test]
+    fn the_heads_gradient_is_the_slope_of_their_loss() {
+        let backbone = Network::<f32>::initial(&Backbone { shape: SHAPE }, 1);
+        let network = Drafts { shape: SHAPE, backbone: &backbone };
+        check(&network, &windows(2, 15, 3, 4));
+    }
+
+    #[test]
+    fn a_new_head_begins_as_the_base_models_own() {
+        let backbone = Network::<f32>::initial(&Backbone { shape: SHAPE }, 1);
+        let network = Drafts { shape: SHAPE, backbone: &backbone };
+        let weights = Network::<f32>::initial(&network, 1);
+        assert!(weights[SHAPE.draft(1).mix].iter().all(|weight| *weight == 0.0));
+        assert_eq!(weights[SHAPE.draft(1).unembed], backbone[SHAPE.unembed()]);
     }
 }

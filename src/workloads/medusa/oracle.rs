@@ -16,7 +16,9 @@ pub fn logits(model: &Model, text: &[u8], first: usize) -> Vec<f64> {
     let mut stream: Vec<f64> = text
         .iter()
         .flat_map(|token| {
-            model.embed[usize::from(*token) * width..][..width].iter().map(|x| x.to_f64())
+            model.embed[usize::from(*token) * width..][..width]
+                .iter()
+                .map(|x| x.to_f64())
         })
         .collect();
     for layer in 0..shape.layers {

@@ -90,7 +90,13 @@ impl Packed {
                 let some = match rows - row {
                     left @ 1..=6 => left,
                     7 => 4,
-                    _ => if rows.is_multiple_of(6) { 6 } else { 4 },
+                    _ => {
+                        if rows.is_multiple_of(6) {
+                            6
+                        } else {
+                            4
+                        }
+                    }
                 };
                 let piece = Piece {
                     weights: &self.pairs[from..],
@@ -114,7 +120,7 @@ fn word(low: u16, high: u16) -> u32 {
 
 leveled! {
     /// Rounds to bf16, to the nearest, ties to even, two values to a word.
-    pub fn round<FUSED>(values: &[f32], pairs: &mut [u32]) {
+    pub fn round<FUSED, V>(values: &[f32], pairs: &mut [u32]) {
         let (values, _) = values.as_chunks::<2>();
         for (pair, [low, high]) in pairs.iter_mut().zip(values) {
             *pair = half(*low) >> 16 | half(*high);
@@ -281,9 +287,7 @@ mod tests {
     use crate::random::Random;
 
     fn numbers(random: &mut Random, count: usize) -> Vec<f32> {
-        (0..count)
-            .map(|_| random.below(2_000_001) as f32 / 1e6 - 1.0)
-            .collect()
+        (0..count).map(|_| random.below(2_000_001) as f32 / 1e6 - 1.0).collect()
     }
 
     #[test]
@@ -294,7 +298,16 @@ mod tests {
             .map(|value| if value.is_nan() { 0.0 } else { value })
             .collect();
         // Ties, and what rounds to infinity.
-        numbers.extend([1.003_906_25, 1.011_718_75, -1.003_906_25, f32::MAX, f32::MIN, f32::INFINITY, 0.0, -0.0]);
+        numbers.extend([
+            1.003_906_25,
+            1.011_718_75,
+            -1.003_906_25,
+            f32::MAX,
+            f32::MIN,
+            f32::INFINITY,
+            0.0,
+            -0.0,
+        ]);
         let mut pairs = vec![0; numbers.len() / 2];
         round(Level::best(), &numbers, &mut pairs);
         for (pair, numbers) in pairs.iter().zip(numbers.chunks(2)) {
@@ -330,7 +343,10 @@ mod tests {
                         .collect();
                     let (expected, size): (f64, f64) = (terms.iter().sum(), terms.iter().map(|term| term.abs()).sum());
                     let error = (f64::from(*sum) - expected).abs();
-                    assert!(error <= 1e-5 * size + 1e-9, "{level:?} {inputs}x{outputs}: {sum}, not {expected}");
+                    assert!(
+                        error <= 1e-5 * size + 1e-9,
+                        "{level:?} {inputs}x{outputs}: {sum}, not {expected}"
+                    );
                 }
                 for rows in 1..=rows {
                     let mut together = vec![0.0; rows * outputs];

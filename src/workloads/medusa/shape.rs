@@ -55,7 +55,7 @@ impl Shape {
     pub const HEAD_WIDTH: usize = 32;
 
     /// Tokens that the model can look back on, its own included: as long as it was trained on.
-    pub const CONTEXT: usize = 512;
+    pub const CONTEXT: usize = 256;
 
     pub fn heads(&self) -> usize {
         self.width / Shape::HEAD_WIDTH
