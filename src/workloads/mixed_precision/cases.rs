@@ -248,7 +248,7 @@ fn multiplied(case: &Case<'_>, join: &dyn Join) -> Result<Value, BadInput> {
 
 impl Given {
     fn rounded<T: Stored>(&self) -> Given {
-        let values = self.values.iter().map(|value| <T as Stored>::nearest(*value).wide().to_f64());
+        let values = self.values.iter().map(|value| T::nearest(*value).wide().to_f64());
         Given {
             values: values.collect(),
             ..*self
@@ -257,7 +257,7 @@ impl Given {
 }
 
 fn product<T: Stored>(a: &Given, b: &Given, join: &dyn Join) -> Vec<f64> {
-    let stored = |given: &Given| -> Vec<T> { given.values.iter().map(|value| <T as Stored>::nearest(*value)).collect() };
+    let stored = |given: &Given| -> Vec<T> { given.values.iter().map(|value| T::nearest(*value)).collect() };
     let mut sums = vec![T::Sum::default(); a.rows * b.columns];
     multiply(
         join,
@@ -273,7 +273,7 @@ fn product<T: Stored>(a: &Given, b: &Given, join: &dyn Join) -> Vec<f64> {
 /// The sum itself in half width, each product and each sum rounded: what full-width sums are for.
 fn rounded_product<T: Stored>(a: &Given, b: &Given) -> Vec<f64> {
     let (a, b) = (a.rounded::<T>(), b.rounded::<T>());
-    let round = |value: f64| <T as Stored>::nearest(value).wide().to_f64();
+    let round = |value: f64| T::nearest(value).wide().to_f64();
     let mut sums = vec![0.0; a.rows * b.columns];
     for (at, sum) in sums.iter_mut().enumerate() {
         let (row, column) = (at / b.columns, at % b.columns);
