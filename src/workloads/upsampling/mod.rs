@@ -5,15 +5,19 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod case;
+mod definition;
+mod fresh;
 mod images;
 mod interpolation;
 mod level;
+mod pictures;
 mod rows;
 mod shuffle;
 mod split;
 mod tiles;
 mod transposed;
 mod unpool;
+mod workload;
 
 pub use axis::Mode;
 pub use images::Shape;
@@ -23,6 +27,4 @@ pub use rows::Pixel;
 pub use shuffle::{pixel_shuffle_into, pixel_shuffled, pixel_unshuffle_into, pixel_unshuffled};
 pub use transposed::{KernelShape, TransposedConvolution, Transposition, transposed};
 pub use unpool::{Pooling, StrayIndex, max_unpool_into, max_unpool_into_zeros, unpooled};
-
-pub struct Upsampling;
-impl Upsampling { pub fn try_case(input: &serde_json::Value, join: &dyn crate::Join) -> Result<serde_json::Value, crate::BadInput> { case::solve(input, join) } }
+pub use workload::Upsampling;

@@ -14,6 +14,7 @@
 
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, avx512};
+use super::fresh::zeros;
 use super::images::Shape;
 use super::level::Level;
 use crate::{BadInput, Join};
@@ -430,7 +431,7 @@ impl TransposedConvolution {
 
     /// As [`TransposedConvolution::apply_into`], into new memory.
     pub fn apply(&self, join: &dyn Join, input: &[f32]) -> Vec<f32> {
-        let mut output = vec![0.0; self.output.count()];
+        let mut output = zeros(self.output.count());
         self.apply_into(join, input, &mut output);
         output
     }
