@@ -117,7 +117,13 @@ pub struct Fact {
 }
 
 /// All workloads, in the order the catalogue lists them.
-pub static CATALOGUE: &[&dyn Workload] = &[&LowestCommonAncestor, &MergeSortedArray, &MaximumGap, &CombinationSum, &upsampling::Upsampling];
+pub static CATALOGUE: &[&dyn Workload] = &[
+    &LowestCommonAncestor,
+    &MergeSortedArray,
+    &MaximumGap,
+    &CombinationSum,
+    &upsampling::Upsampling,
+];
 
 /// The workload of this name.
 pub fn find(name: &str) -> Option<&'static dyn Workload> {

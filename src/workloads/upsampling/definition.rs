@@ -242,12 +242,7 @@ pub(super) fn shuffled_from(input: Shape, factor: usize, output: Shape, at: usiz
 }
 
 /// All of a max-unpooling, value by value.
-pub(super) fn unpooled(
-    input: &[f32],
-    indices: &[i64],
-    taken: usize,
-    plane: usize,
-) -> Result<Vec<f32>, StrayIndex> {
+pub(super) fn unpooled(input: &[f32], indices: &[i64], taken: usize, plane: usize) -> Result<Vec<f32>, StrayIndex> {
     let mut output = vec![0.0; input.len() / taken * plane];
     for (at, (value, index)) in input.iter().zip(indices).enumerate() {
         if *index < 0 || *index >= plane as i64 {

@@ -67,7 +67,7 @@ fn asks(source: (usize, usize), resize: &Resize) -> Result<[Ask; 2], BadInput> {
                     return Err(BadInput::new(
                         "scale_factor",
                         format!(
-                            "{factor} makes a side of {size} pixels {product}; the largest side is {LARGEST_SIDE}"
+                            "{factor:?} makes a side of {size} pixels {product:?}; the largest side is {LARGEST_SIDE}"
                         ),
                     ));
                 }

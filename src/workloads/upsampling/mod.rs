@@ -1,9 +1,9 @@
 //! Upsampling: images made larger, by PyTorch's rules.
-mod axis;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod axis;
 mod case;
 mod definition;
 mod fresh;
@@ -14,6 +14,7 @@ mod pictures;
 mod rows;
 mod shuffle;
 mod split;
+mod tests;
 mod tiles;
 mod transposed;
 mod unpool;

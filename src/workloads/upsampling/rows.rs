@@ -6,10 +6,10 @@
 //! its pixels, not by arithmetic, so its tables are made for shuffles: a block of outputs reads one
 //! window of neighbouring source pixels into a register, and each tap picks its pixels out of it.
 
-#[cfg(target_arch = "x86_64")]
-use super::{avx2, avx512};
 use super::axis::{self, Ask, Axis};
 use super::level::Level;
+#[cfg(target_arch = "x86_64")]
+use super::{avx2, avx512};
 
 /// f32 or u8.
 pub trait Pixel: Copy + Default + PartialEq + std::fmt::Debug + Send + Sync + 'static + Passes {

@@ -143,7 +143,11 @@ struct Load {
 impl Load {
     fn read(params: &Params) -> Result<Load, BadInput> {
         let given = params.text("op");
-        let operation = case::OPERATIONS.iter().find(|name| **name == given).copied().unwrap_or("interpolate");
+        let operation = case::OPERATIONS
+            .iter()
+            .find(|name| **name == given)
+            .copied()
+            .unwrap_or("interpolate");
         let factor = params.number("factor");
         let whole = factor as usize;
         if operation != "interpolate" && (factor.fract() != 0.0 || whole == 0) {
@@ -154,14 +158,20 @@ impl Load {
         }
         let bytes = params.text("dtype") == "u8";
         if bytes && matches!(operation, "max_unpool2d" | "conv_transpose2d") {
-            return Err(BadInput::new("dtype", format!("{operation} is not defined for u8; give f32")));
+            return Err(BadInput::new(
+                "dtype",
+                format!("{operation} is not defined for u8; give f32"),
+            ));
         }
         let channels = params.size("channels");
         let mode = params.text("mode");
         Ok(Load {
             operation,
             resize: Resize {
-                mode: case::MODES.into_iter().find(|known| known.name() == mode).unwrap_or(Mode::Bicubic),
+                mode: case::MODES
+                    .into_iter()
+                    .find(|known| known.name() == mode)
+                    .unwrap_or(Mode::Bicubic),
                 target: Target::Factor {
                     height: factor,
                     width: factor,
@@ -173,7 +183,11 @@ impl Load {
             bytes,
             input: Shape {
                 images: 1,
-                channels: if operation == "pixel_shuffle" { channels * whole * whole } else { channels },
+                channels: if operation == "pixel_shuffle" {
+                    channels * whole * whole
+                } else {
+                    channels
+                },
                 height: params.size("height"),
                 width: params.size("width"),
             },
@@ -240,7 +254,11 @@ impl Load {
                     interpolation::table_bytes::<f32>(source, &self.resize)?
                 };
                 let shrunk = 1.0 / params_factor(&self.resize);
-                let reach = if self.resize.antialias { 4.0 * shrunk.max(1.0) + 3.0 } else { 4.0 };
+                let reach = if self.resize.antialias {
+                    4.0 * shrunk.max(1.0) + 3.0
+                } else {
+                    4.0
+                };
                 let width = self.output()?.width + 2 * SLACK;
                 Ok((tables, (reach as u64 + 1) * (width as u64 * pixel + 8) + 4096))
             }
@@ -491,7 +509,10 @@ impl<P: Oracle> Operation<P> for Shuffling {
         for (at, value) in large.iter().enumerate() {
             let from = definition::shuffled_from(small_shape, self.factor, large_shape, at);
             if small[from].word() != value.word() {
-                return Err(format!("{value:?} at {at} of the larger image and {:?} at {from}", small[from]));
+                return Err(format!(
+                    "{value:?} at {at} of the larger image and {:?} at {from}",
+                    small[from]
+                ));
             }
         }
         Ok(())
