@@ -17,6 +17,9 @@ const MOST_BYTES: u64 = 1 << 30;
 /// What an output value takes: itself, its place in the answer, and the answer's text.
 const ANSWER_BYTES: u64 = 64;
 
+/// Runs at once whose working memory counts, whatever the pool: what is refused must not depend on it.
+const RUNS: u64 = 16;
+
 pub(super) const OPERATIONS: [&str; 5] = [
     "interpolate",
     "pixel_shuffle",
@@ -491,8 +494,7 @@ fn transpose(case: &Case<'_>, params: &Value, images: &Images, join: &dyn Join) 
     let field = if far > steps { "dilation" } else { "stride" };
     affordable(field, output, 0)?;
     let (tables, thread) = transposed::bytes(images.shape, kernel, &how)?;
-    let threads = if join.width() > 1 { 8 * join.width() as u64 } else { 1 };
-    affordable(field, output, tables.saturating_add(thread.saturating_mul(threads)))?;
+    affordable(field, output, tables.saturating_add(thread.saturating_mul(RUNS)))?;
     let convolution = TransposedConvolution::new(images.shape, kernel, &narrowed(&weight), bias.as_deref(), &how)?;
     let made = convolution.apply(join, &images.pixels::<f32>()?);
     Ok(images.answer(output, &made))

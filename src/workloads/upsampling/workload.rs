@@ -11,7 +11,7 @@ use super::definition::{self, Definition};
 use super::fresh::zeros;
 use super::images::Shape;
 use super::interpolation::{self, Interpolation, Resize, Target, resized};
-use super::pictures::{MOTIFS, Motif, picture};
+use super::pictures::{MOTIFS, picture};
 use super::rows::{Pixel, SLACK};
 use super::shuffle::{pixel_shuffle_into, pixel_shuffled, pixel_unshuffle_into, pixel_unshuffled};
 use super::split::{for_each_run, most_runs};

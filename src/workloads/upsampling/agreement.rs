@@ -11,9 +11,7 @@ mod tests {
     use super::super::interpolation::{Interpolation, Resize, Target, resized};
     use super::super::level::Level;
     use super::super::rows::Pixel;
-    use super::super::shuffle::{
-        pixel_shuffle_into, pixel_shuffled, pixel_unshuffle_into, pixel_unshuffled, shuffle_with,
-    };
+    use super::super::shuffle::{pixel_shuffled, pixel_unshuffle_into, pixel_unshuffled, shuffle_with};
     use super::super::transposed::{KernelShape, TransposedConvolution, Transposition, transposed};
     use super::super::unpool::{max_unpool_into, max_unpool_into_zeros};
     use super::super::workload::Upsampling;
