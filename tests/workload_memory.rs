@@ -251,6 +251,48 @@ fn workloads_take_no_more_memory_than_they_say() {
                 choice("op", "delaunay"),
                 choice("shape", "circle"),
                 whole("points", 100_000),
+        ("upsampling", vec![]),
+        (
+            "upsampling",
+            vec![choice("dtype", "u8"), whole("height", 500), whole("inputs", 1)],
+        ),
+        (
+            "upsampling",
+            vec![
+                choice("mode", "bilinear"),
+                whole("channels", 16),
+                ("factor".to_owned(), ParamValue::Number(2.7)),
+            ],
+        ),
+        (
+            "upsampling",
+            vec![
+                flag("antialias", true),
+                ("factor".to_owned(), ParamValue::Number(0.3)),
+                whole("height", 700),
+                whole("width", 900),
+            ],
+        ),
+        ("upsampling", vec![choice("op", "pixel_shuffle"), whole("factor", 3)]),
+        (
+            "upsampling",
+            vec![choice("op", "pixel_unshuffle"), choice("dtype", "u8")],
+        ),
+        ("upsampling", vec![choice("op", "max_unpool2d"), whole("channels", 8)]),
+        (
+            "upsampling",
+            vec![
+                choice("op", "conv_transpose2d"),
+                whole("channels", 32),
+                whole("out_channels", 20),
+            ],
+        ),
+        (
+            "upsampling",
+            vec![
+                choice("op", "conv_transpose2d"),
+                whole("factor", 4),
+                whole("width", 300),
             ],
         ),
     ];

@@ -131,6 +131,7 @@ pub static CATALOGUE: &[&dyn Workload] = &[
     &Geometry,
     &FlashAttention,
     &MixedPrecision,
+    &upsampling::Upsampling,
 ];
 
 /// The workload of this name.

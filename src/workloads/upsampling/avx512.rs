@@ -144,10 +144,7 @@ pub(super) fn zip_f32(first: &[f32], second: &[f32], into: &mut [f32], stream: b
     let (lines, rest) = into.as_chunks_mut::<32>();
     for (block, line) in lines.iter_mut().enumerate() {
         let (a, b) = (floats(first, block * 16), floats(second, block * 16));
-        let halves = [
-            _mm512_permutex2var_ps(a, low, b),
-            _mm512_permutex2var_ps(a, high, b),
-        ];
+        let halves = [_mm512_permutex2var_ps(a, low, b), _mm512_permutex2var_ps(a, high, b)];
         for (half, into) in halves.into_iter().zip(line.as_chunks_mut::<16>().0) {
             if stream {
                 // SAFETY: `into` is 16 floats long and a whole line, since the row begins with one.

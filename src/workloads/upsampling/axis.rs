@@ -292,7 +292,11 @@ pub(super) fn of_u8(ask: &Ask) -> Axis<i16> {
     if ask.input == ask.output {
         return kept(ask, 1);
     }
-    let real = if ask.antialias { antialiased::<f64>(ask) } else { folded(ask) };
+    let real = if ask.antialias {
+        antialiased::<f64>(ask)
+    } else {
+        folded(ask)
+    };
     let greatest = real.weight.iter().copied().fold(0.0, f64::max);
     let mut precision = 0;
     while precision < 22 && (0.5 + greatest * f64::from(1 << (precision + 1))) as i64 <= 0x7FFF {

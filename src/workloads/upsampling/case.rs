@@ -17,6 +17,9 @@ const MOST_BYTES: u64 = 1 << 30;
 /// What an output value takes: itself, its place in the answer, and the answer's text.
 const ANSWER_BYTES: u64 = 64;
 
+/// Runs at once whose working memory counts, whatever the pool: what is refused must not depend on it.
+const RUNS: u64 = 16;
+
 pub(super) const OPERATIONS: [&str; 5] = [
     "interpolate",
     "pixel_shuffle",
@@ -29,10 +32,7 @@ pub(super) const MODES: [Mode; 4] = [Mode::Nearest, Mode::NearestExact, Mode::Bi
 
 /// Answers one case.
 pub(super) fn solve(input: &Value, join: &dyn Join) -> Result<Value, BadInput> {
-    let case = Case::open(
-        input,
-        &["op", "params", "input", "weight", "bias", "indices", "dtype"],
-    )?;
+    let case = Case::open(input, &["op", "params", "input", "weight", "bias", "indices", "dtype"])?;
     let operation = OPERATIONS[case.choice("op", &OPERATIONS)?];
     let none = Value::Object(Map::new());
     let params = case.optional("params").unwrap_or(&none);
@@ -42,7 +42,10 @@ pub(super) fn solve(input: &Value, join: &dyn Join) -> Result<Value, BadInput> {
         ("indices", "max_unpool2d"),
     ] {
         if operation != owner && case.optional(field).is_some() {
-            return Err(BadInput::new(field, format!("is for {owner}; leave it out for {operation}")));
+            return Err(BadInput::new(
+                field,
+                format!("is for {owner}; leave it out for {operation}"),
+            ));
         }
     }
     let bytes = match case.optional("dtype") {
@@ -139,8 +142,12 @@ impl Images {
             .iter()
             .enumerate()
             .map(|(at, value)| {
-                P::of(*value)
-                    .ok_or_else(|| BadInput::new("input", format!("element {at} (counted in order) is {value}; {}", P::WANTED)))
+                P::of(*value).ok_or_else(|| {
+                    BadInput::new(
+                        "input",
+                        format!("element {at} (counted in order) is {value}; {}", P::WANTED),
+                    )
+                })
             })
             .collect()
     }
@@ -154,7 +161,9 @@ impl Images {
 
 /// Refuses what would take too much, before it is taken.
 fn affordable(field: &str, output: Shape, beside: u64) -> Result<(), BadInput> {
-    let bytes = (output.count() as u64).saturating_mul(ANSWER_BYTES).saturating_add(beside);
+    let bytes = (output.count() as u64)
+        .saturating_mul(ANSWER_BYTES)
+        .saturating_add(beside);
     if bytes <= MOST_BYTES {
         return Ok(());
     }
@@ -202,7 +211,10 @@ fn interpolate<P: Told>(params: &Value, images: &Images, join: &dyn Join) -> Res
     if nearest && params.optional("align_corners").is_some() {
         return Err(BadInput::new(
             "align_corners",
-            format!("can be set for bilinear and bicubic only; leave it out for {}", mode.name()),
+            format!(
+                "can be set for bilinear and bicubic only; leave it out for {}",
+                mode.name()
+            ),
         ));
     }
     let recomputed = flag(&params, "recompute_scale_factor")?;
@@ -282,7 +294,10 @@ fn integers(name: &str, value: &Value, lone: Lone) -> Result<[i64; 2], BadInput>
                 Value::Number(number) => number.to_string(),
                 other => kind(other).to_owned(),
             };
-            BadInput::new(name, format!("is {what}; give a whole number, or two for height and width"))
+            BadInput::new(
+                name,
+                format!("is {what}; give a whole number, or two for height and width"),
+            )
         })
     };
     match value.as_array().map(Vec::as_slice) {
@@ -291,7 +306,10 @@ fn integers(name: &str, value: &Value, lone: Lone) -> Result<[i64; 2], BadInput>
         Some([height, width]) => Ok([whole(height)?, whole(width)?]),
         Some(other) => Err(BadInput::new(
             name,
-            format!("holds {} values; give a whole number, or two for height and width", other.len()),
+            format!(
+                "holds {} values; give a whole number, or two for height and width",
+                other.len()
+            ),
         )),
     }
 }
@@ -311,7 +329,10 @@ fn factors(value: &Value) -> Result<[f64; 2], BadInput> {
         Some([height, width]) => Ok([factor(height)?, factor(width)?]),
         Some(other) => Err(BadInput::new(
             field,
-            format!("holds {} values; give a number, or two for height and width", other.len()),
+            format!(
+                "holds {} values; give a number, or two for height and width",
+                other.len()
+            ),
         )),
     }
 }
@@ -409,10 +430,7 @@ fn unpool(case: &Case<'_>, params: &Value, images: &Images, join: &dyn Join) -> 
 }
 
 fn transpose(case: &Case<'_>, params: &Value, images: &Images, join: &dyn Join) -> Result<Value, BadInput> {
-    let params = Case::open(
-        params,
-        &["stride", "padding", "output_padding", "dilation", "groups"],
-    )?;
+    let params = Case::open(params, &["stride", "padding", "output_padding", "dilation", "groups"])?;
     let pair = |name: &str, least: i64| match params.optional(name) {
         None => Ok([least as usize; 2]),
         Some(value) => {
@@ -467,16 +485,17 @@ fn transpose(case: &Case<'_>, params: &Value, images: &Images, join: &dyn Join) 
             ),
         ));
     }
+    // What makes the output as large as it is.
+    let reach = |axis: usize, kernel: usize| (kernel - 1).saturating_mul(how.dilation[axis]);
+    let far = reach(0, kernel.height).max(reach(1, kernel.width));
+    let steps = (images.shape.height - 1)
+        .saturating_mul(how.stride[0])
+        .max((images.shape.width - 1).saturating_mul(how.stride[1]));
+    let field = if far > steps { "dilation" } else { "stride" };
+    affordable(field, output, 0)?;
     let (tables, thread) = transposed::bytes(images.shape, kernel, &how)?;
-    let threads = if join.width() > 1 { 8 * join.width() as u64 } else { 1 };
-    affordable("stride", output, 0)?;
-    affordable(
-        "dilation",
-        output,
-        tables.saturating_add(thread.saturating_mul(threads)),
-    )?;
-    let convolution =
-        TransposedConvolution::new(images.shape, kernel, &narrowed(&weight), bias.as_deref(), &how)?;
+    affordable(field, output, tables.saturating_add(thread.saturating_mul(RUNS)))?;
+    let convolution = TransposedConvolution::new(images.shape, kernel, &narrowed(&weight), bias.as_deref(), &how)?;
     let made = convolution.apply(join, &images.pixels::<f32>()?);
     Ok(images.answer(output, &made))
 }

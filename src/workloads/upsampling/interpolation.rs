@@ -8,6 +8,7 @@
 //! rows, and so the result is the same however the rows were dealt to threads.
 
 use super::axis::{self, Ask, Axis, Mode};
+use super::fresh::zeros;
 use super::level::Level;
 use super::rows::{Pixel, SLACK, Spreader};
 use super::split::for_each_run;
@@ -66,7 +67,7 @@ fn asks(source: (usize, usize), resize: &Resize) -> Result<[Ask; 2], BadInput> {
                     return Err(BadInput::new(
                         "scale_factor",
                         format!(
-                            "{factor} makes a side of {size} pixels {product}; the largest side is {LARGEST_SIDE}"
+                            "{factor:?} makes a side of {size} pixels {product:?}; the largest side is {LARGEST_SIDE}"
                         ),
                     ));
                 }
@@ -196,7 +197,7 @@ impl<P: Pixel> Interpolation<P> {
     pub fn apply(&self, join: &dyn Join, input: &[P]) -> Vec<P> {
         let (height, width) = self.output();
         let planes = input.len() / (self.source.0 * self.source.1);
-        let mut output = vec![P::default(); planes * height * width];
+        let mut output = zeros(planes * height * width);
         self.apply_into(join, input, &mut output);
         output
     }

@@ -6,10 +6,10 @@
 //! its pixels, not by arithmetic, so its tables are made for shuffles: a block of outputs reads one
 //! window of neighbouring source pixels into a register, and each tap picks its pixels out of it.
 
-#[cfg(target_arch = "x86_64")]
-use super::{avx2, avx512};
 use super::axis::{self, Ask, Axis};
 use super::level::Level;
+#[cfg(target_arch = "x86_64")]
+use super::{avx2, avx512};
 
 /// f32 or u8.
 pub trait Pixel: Copy + Default + PartialEq + std::fmt::Debug + Send + Sync + 'static + Passes {
@@ -77,11 +77,9 @@ pub(super) struct Spreader<W> {
     pub axis: Axis<W>,
     /// The level whose kernel these tables are for; portable when a block's pixels don't fit a window.
     pub level: Level,
-    /// Outputs to a block.
-    pub lanes: usize,
     /// Source pixels to a window.
     pub window: usize,
-    /// Where each block's window begins.
+    /// Where the window of each block of outputs begins.
     pub base: Vec<u32>,
     /// f32: for each block and tap, each output's place in the window.
     pub places: Vec<i32>,
@@ -97,7 +95,6 @@ impl<W: Copy + Default> Spreader<W> {
         Spreader {
             axis: axis.clone(),
             level: Level::Portable,
-            lanes: 1,
             window: 1,
             base: Vec::new(),
             places: Vec::new(),
@@ -156,7 +153,6 @@ impl Spreader<f32> {
         Some(Spreader {
             axis: axis.clone(),
             level,
-            lanes,
             window,
             base,
             places,
@@ -193,7 +189,6 @@ impl Spreader<i16> {
         Some(Spreader {
             axis: axis.clone(),
             level,
-            lanes,
             window,
             base,
             places: Vec::new(),

@@ -49,10 +49,12 @@ pub fn pixel_unshuffled(input: Shape, factor: usize) -> Result<Shape, BadInput> 
 }
 
 fn squared(field: &str, factor: usize) -> Result<usize, BadInput> {
-    factor
-        .checked_mul(factor)
-        .filter(|square| *square > 0)
-        .ok_or_else(|| BadInput::new(field, format!("is {factor}; give a factor of at least 1 whose square fits 64 bits")))
+    factor.checked_mul(factor).filter(|square| *square > 0).ok_or_else(|| {
+        BadInput::new(
+            field,
+            format!("is {factor}; give a factor of at least 1 whose square fits 64 bits"),
+        )
+    })
 }
 
 /// Outputs of fewer bytes than this stay in the cache for whoever reads them next.

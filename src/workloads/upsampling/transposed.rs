@@ -12,10 +12,11 @@
 //! places go by; then the phases are laid side by side into the output row. Each sum goes over
 //! kernel rows, then input channels, then kernel columns, whatever thread does it, and the bias comes last.
 
-#[cfg(target_arch = "x86_64")]
-use super::{avx2, avx512};
+use super::fresh::zeros;
 use super::images::Shape;
 use super::level::Level;
+#[cfg(target_arch = "x86_64")]
+use super::{avx2, avx512};
 use crate::{BadInput, Join};
 
 /// The parameters of PyTorch's `conv_transpose2d`, pairs as height and width.
@@ -60,7 +61,11 @@ impl KernelShape {
 /// The shape of the output: `(n - 1) stride - 2 padding + dilation (kernel - 1) + output_padding + 1` on each side.
 pub fn transposed(input: Shape, kernel: KernelShape, how: &Transposition) -> Result<Shape, BadInput> {
     let refuse = |field: &str, why: String| Err(BadInput::new(field, why));
-    for (field, pair) in [("stride", how.stride), ("dilation", how.dilation), ("groups", [how.groups; 2])] {
+    for (field, pair) in [
+        ("stride", how.stride),
+        ("dilation", how.dilation),
+        ("groups", [how.groups; 2]),
+    ] {
         if pair.contains(&0) {
             return refuse(field, "holds 0; give at least 1".to_owned());
         }
@@ -95,7 +100,10 @@ pub fn transposed(input: Shape, kernel: KernelShape, how: &Transposition) -> Res
     if !kernel.inputs.is_multiple_of(how.groups) {
         return refuse(
             "groups",
-            format!("is {}, and {} input channels are not divisible by it", how.groups, kernel.inputs),
+            format!(
+                "is {}, and {} input channels are not divisible by it",
+                how.groups, kernel.inputs
+            ),
         );
     }
     let mut sides = [0; 2];
@@ -118,7 +126,10 @@ pub fn transposed(input: Shape, kernel: KernelShape, how: &Transposition) -> Res
             Some((whole, cut)) => {
                 return refuse(
                     "padding",
-                    format!("is {}: it cuts {cut} pixels from {whole}; leave at least one", how.padding[axis]),
+                    format!(
+                        "is {}: it cuts {cut} pixels from {whole}; leave at least one",
+                        how.padding[axis]
+                    ),
                 );
             }
             None => {
@@ -222,7 +233,8 @@ pub struct TransposedConvolution {
 /// How a piece is cut: `q` columns and rows packed at once.
 fn block(rows: Side, columns: Side, channels: usize) -> (usize, usize) {
     let bytes = |columns_at_once: usize, rows_at_once: usize| {
-        (rows_at_once + rows.before())
+        rows.before()
+            .saturating_add(rows_at_once)
             .saturating_mul(channels)
             .saturating_mul(packed_width(columns_at_once, columns))
             .saturating_mul(size_of::<f32>())
@@ -242,7 +254,7 @@ fn block(rows: Side, columns: Side, channels: usize) -> (usize, usize) {
 
 /// Floats of a packed row.
 fn packed_width(columns_at_once: usize, columns: Side) -> usize {
-    columns_at_once + columns.before() + WIDEST
+    columns.before().saturating_add(columns_at_once + WIDEST)
 }
 
 /// A side's geometry. A single pixel has no step to the next, so that whatever stride was given does
@@ -270,7 +282,11 @@ fn sides(input: Shape, output: Shape, kernel: KernelShape, how: &Transposition) 
 pub(super) fn bytes(input: Shape, kernel: KernelShape, how: &Transposition) -> Result<(u64, u64), BadInput> {
     let output = transposed(input, kernel, how)?;
     let (rows, columns) = sides(input, output, kernel, how);
-    let product = |factors: &[usize]| factors.iter().fold(1u64, |all, factor| all.saturating_mul(*factor as u64));
+    let product = |factors: &[usize]| {
+        factors
+            .iter()
+            .fold(1u64, |all, factor| all.saturating_mul(*factor as u64))
+    };
     let channels = input.channels / how.groups;
     let tiles = kernel.outputs.div_ceil(TILE);
     let steps = product(&[channels, kernel.height, kernel.width]);
@@ -279,18 +295,32 @@ pub(super) fn bytes(input: Shape, kernel: KernelShape, how: &Transposition) -> R
         2..=4 => 4,
         _ => TILE,
     };
-    let weights = product(&[how.groups, tiles]).saturating_mul(steps).saturating_mul(4 + 4 * lanes as u64);
+    let weights = product(&[how.groups, tiles])
+        .saturating_mul(steps)
+        .saturating_mul(4 + 4 * lanes as u64);
     let phases = product(&[how.groups, tiles, rows.stride, columns.stride, size_of::<Phase>()]);
     let (across, down) = block(rows, columns, channels);
-    let packed = product(&[down + rows.before(), channels, packed_width(across, columns), 4]);
+    let packed = product(&[
+        rows.before().saturating_add(down),
+        channels,
+        packed_width(across, columns),
+        4,
+    ]);
     let laid = product(&[columns.stride, TILE, across + WIDEST, 4]);
     // The output's rows are dealt to pieces, twice when a piece's list had to grow.
     let (first, end) = rows.whole();
     let blocks = (end - first).div_ceil(down);
-    let dealt = product(&[output.images, output.channels, blocks, down, rows.stride, 16])
-        .saturating_add(product(&[output.images, how.groups, blocks, size_of::<Piece<'_>>()]));
+    let dealt = product(&[output.images, output.channels, blocks, down, rows.stride, 16]).saturating_add(product(&[
+        output.images,
+        how.groups,
+        blocks,
+        size_of::<Piece<'_>>(),
+    ]));
     Ok((
-        weights.saturating_add(phases).saturating_add(dealt).saturating_add(4 * output.channels as u64),
+        weights
+            .saturating_add(phases)
+            .saturating_add(dealt)
+            .saturating_add(4 * output.channels as u64),
         packed.saturating_add(laid),
     ))
 }
@@ -333,7 +363,9 @@ impl TransposedConvolution {
         let channels = input.channels / how.groups;
         let (columns_at_once, rows_at_once) = block(rows, columns, channels);
         let width = packed_width(columns_at_once, columns);
-        let packed = (rows_at_once + rows.before()).saturating_mul(channels).saturating_mul(width);
+        let packed = (rows.before().saturating_add(rows_at_once))
+            .saturating_mul(channels)
+            .saturating_mul(width);
         if u32::try_from(packed).is_err() {
             return Err(BadInput::new(
                 "dilation",
@@ -376,8 +408,7 @@ impl TransposedConvolution {
         let mut phases = Vec::with_capacity(self.rows.stride * self.columns.stride);
         for row_phase in 0..self.rows.stride {
             for column_phase in 0..self.columns.stride {
-                let steps =
-                    channels * self.rows.places(row_phase).count() * self.columns.places(column_phase).count();
+                let steps = channels * self.rows.places(row_phase).count() * self.columns.places(column_phase).count();
                 let mut phase = Phase {
                     offsets: Vec::with_capacity(steps),
                     weights: Vec::with_capacity(steps * lanes),
@@ -389,9 +420,8 @@ impl TransposedConvolution {
                             phase.offsets.push((row * width + self.columns.before() - left) as u32);
                             let input = group * channels + channel;
                             for lane in 0..lanes {
-                                let at = ((input * kernel.outputs + first + lane) * kernel.height + ky)
-                                    * kernel.width
-                                    + kx;
+                                let at =
+                                    ((input * kernel.outputs + first + lane) * kernel.height + ky) * kernel.width + kx;
                                 phase.weights.push(if lane < count { weight[at] } else { 0.0 });
                             }
                         }
@@ -430,7 +460,7 @@ impl TransposedConvolution {
 
     /// As [`TransposedConvolution::apply_into`], into new memory.
     pub fn apply(&self, join: &dyn Join, input: &[f32]) -> Vec<f32> {
-        let mut output = vec![0.0; self.output.count()];
+        let mut output = zeros(self.output.count());
         self.apply_into(join, input, &mut output);
         output
     }
@@ -456,7 +486,9 @@ impl TransposedConvolution {
             let (plane, y) = (number / self.output.height, number % self.output.height);
             let (image, channel) = (plane / self.output.channels, plane % self.output.channels);
             let block = ((y + self.rows.padding) / self.rows.stride - first) / self.rows_at_once;
-            pieces[(image * self.groups + channel / channels) * blocks + block].rows.push(row);
+            pieces[(image * self.groups + channel / channels) * blocks + block]
+                .rows
+                .push(row);
         }
         pieces
     }

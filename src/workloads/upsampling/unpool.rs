@@ -20,7 +20,10 @@ pub struct Pooling {
 pub fn unpooled(input: Shape, pooling: &Pooling, size: Option<[i64; 2]>) -> Result<Shape, BadInput> {
     let too_large = |field: &str| BadInput::new(field, "is too large: the output's sides must fit 64 bits");
     let mut sides = [0; 2];
-    for (axis, (name, length)) in [("height", input.height), ("width", input.width)].into_iter().enumerate() {
+    for (axis, (name, length)) in [("height", input.height), ("width", input.width)]
+        .into_iter()
+        .enumerate()
+    {
         let (kernel, stride, padding) = (pooling.kernel[axis], pooling.stride[axis], pooling.padding[axis]);
         let usual = i64::try_from(length)
             .ok()
@@ -48,7 +51,10 @@ pub fn unpooled(input: Shape, pooling: &Pooling, size: Option<[i64; 2]>) -> Resu
         if sides[axis] < 0 {
             return Err(BadInput::new(
                 if size.is_some() { "output_size" } else { "padding" },
-                format!("makes the output's {name} {}; give one that leaves 0 or more", sides[axis]),
+                format!(
+                    "makes the output's {name} {}; give one that leaves 0 or more",
+                    sides[axis]
+                ),
             ));
         }
     }
