@@ -125,6 +125,47 @@ fn workloads_take_no_more_memory_than_they_say() {
                 whole("head_dim", 40),
             ],
         ),
+        ("mixed_precision", vec![]),
+        ("mixed_precision", vec![choice("model", "conv"), whole("batch", 512)]),
+        (
+            "mixed_precision",
+            vec![
+                choice("model", "conv"),
+                choice("mode", "f32"),
+                whole("hidden", 256),
+                whole("steps", 1),
+            ],
+        ),
+        (
+            "mixed_precision",
+            vec![
+                choice("mode", "bf16"),
+                choice("optimizer", "adam"),
+                whole("hidden", 1024),
+                whole("shards", 4),
+                whole("steps", 1),
+            ],
+        ),
+        (
+            "mixed_precision",
+            vec![
+                choice("mode", "f64"),
+                whole("batch", 1400),
+                whole("shards", 1),
+                whole("hidden", 64),
+            ],
+        ),
+        ("allreduce", vec![]),
+        ("allreduce", vec![choice("algorithm", "direct"), choice("dtype", "f64")]),
+        (
+            "allreduce",
+            vec![choice("exchange", "fused"), choice("algorithm", "halving_doubling")],
+        ),
+        (
+            "allreduce",
+            vec![whole("ranks", 64), whole("elements", 64), choice("algorithm", "direct")],
+        ),
+        ("allreduce", vec![whole("ranks", 64), whole("elements", 64)]),
     ];
     for (name, given) in cases {
         let workload = workloads::find(name).unwrap();

@@ -12,6 +12,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 pub mod check;
 pub mod doctor;
 pub mod memory;
+pub mod participant;
 pub mod run;
 pub mod serve;
 mod subject;
@@ -96,6 +97,9 @@ enum Command {
     /// Host worker pools (started by serve and run, not by people)
     #[command(hide = true)]
     Workbench(workbench::Args),
+    /// Take part in an allreduce between processes (one rank of it)
+    #[command(hide = true)]
+    Participant(participant::Args),
     /// Print a completion script for a shell
     Completions { shell: clap_complete::Shell },
     /// Print the manual page (roff)
@@ -110,7 +114,7 @@ pub fn main() -> ExitCode {
     // Not for those that have something to wind up.
     if !matches!(
         line.command,
-        Command::Serve(_) | Command::Run(_) | Command::Workbench(_)
+        Command::Serve(_) | Command::Run(_) | Command::Workbench(_) | Command::Participant(_)
     ) {
         crate::kernel::signals::end_on_closed_pipe();
     }
@@ -120,6 +124,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(args),
         Command::Workloads(args) => workloads::run(args),
         Command::Workbench(args) => workbench::run(args),
+        Command::Participant(args) => participant::run(args),
         Command::Threads(args) => threads::run(args),
         Command::Memory(args) => memory::run(args),
         Command::Doctor(args) => doctor::run(args),

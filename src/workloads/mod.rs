@@ -25,6 +25,7 @@ mod random;
 mod stopwatch;
 pub mod upsampling;
 
+pub use allreduce::Allreduce;
 pub use combination_sum::{CombinationSum, combinations, count_combinations, search_count};
 pub use flash_attention::FlashAttention;
 pub use join::{Join, Sequential, for_each_piece};
@@ -126,6 +127,7 @@ pub static CATALOGUE: &[&dyn Workload] = &[
     &CombinationSum,
     &FlashAttention,
     &MixedPrecision,
+    &Allreduce,
 ];
 
 /// The workload of this name.

@@ -14,7 +14,7 @@ use crate::{Join, for_each_piece};
 
 use super::combine::{combine, combine_both, divide};
 use super::failure::Failure;
-use super::plan::{Algorithm, Grouping, Op, Traffic, chunk, grouping, kept_chunk, traffic};
+use super::plan::{Algorithm, Grouping, Op, Traffic, chunk, grouping, traffic};
 use super::rows::Rows;
 
 /// Bytes of a row in a block: a few of them fit the first-level cache.
@@ -46,7 +46,7 @@ pub fn all_reduce<T: Element>(
     Ok(traffic(algorithm, ranks, elements))
 }
 
-/// The first half of a ring: row r ends with chunk [`kept_chunk`]`(ranks, r)` reduced; the rest of
+/// The first half of a ring: row r ends with chunk [`kept_chunk`](super::kept_chunk)`(ranks, r)` reduced; the rest of
 /// the row is as it was. With [`all_gather`] after it, it is [`all_reduce`] around a ring.
 pub fn reduce_scatter<T: Element>(join: &dyn Join, rows: &mut [&mut [T]], op: Op) -> Result<Traffic, Failure> {
     let rows = Rows::new(rows)?;
@@ -63,7 +63,7 @@ pub fn reduce_scatter<T: Element>(join: &dyn Join, rows: &mut [&mut [T]], op: Op
     Ok(ring_half(ranks, elements, |rank| rank + 1))
 }
 
-/// The second half of a ring: chunk [`kept_chunk`]`(ranks, r)` of row r goes to all rows.
+/// The second half of a ring: chunk [`kept_chunk`](super::kept_chunk)`(ranks, r)` of row r goes to all rows.
 pub fn all_gather<T: Element>(join: &dyn Join, rows: &mut [&mut [T]]) -> Result<Traffic, Failure> {
     let rows = Rows::new(rows)?;
     let (ranks, elements) = (rows.ranks(), rows.elements());
@@ -188,6 +188,7 @@ fn depth(order: &[Grouping]) -> usize {
 mod tests {
     use super::*;
     use crate::Sequential;
+    use crate::allreduce::kept_chunk;
     use crate::tests::OnThreads;
     use proptest::prelude::*;
 

@@ -255,8 +255,8 @@ fn direct(ranks: usize, rank: usize, elements: usize) -> Vec<Step> {
         .collect()
 }
 
-/// What the programs send, counted message by message.
-pub(super) fn traffic(algorithm: Algorithm, ranks: usize, elements: usize) -> Traffic {
+/// What each rank sends, counted message by message.
+pub fn traffic(algorithm: Algorithm, ranks: usize, elements: usize) -> Traffic {
     let mut traffic = Traffic::default();
     for rank in 0..ranks {
         let steps = program(algorithm, ranks, rank, elements);

@@ -7,6 +7,10 @@ use crate::linear::{Element, bf16, f16};
 /// # Safety
 /// Every byte of the type belongs to the value, and any bytes are a value.
 pub unsafe trait Value: Element {
+    /// Half the distance from 1 to the next value: how much a rounding may change a value, as a
+    /// share of it.
+    const UNIT: f64;
+
     /// Rounded once, to the nearest.
     fn of(value: f64) -> Self;
 
@@ -17,9 +21,11 @@ pub unsafe trait Value: Element {
 }
 
 macro_rules! value {
-    ($value:ty, $of:expr, $to:expr) => {
+    ($value:ty, $digits:expr, $of:expr, $to:expr) => {
         // SAFETY: a primitive number or a `repr(transparent)` wrapper around one.
         unsafe impl Value for $value {
+            const UNIT: f64 = 1.0 / (1_u64 << $digits) as f64;
+
             #[inline]
             fn of(value: f64) -> $value {
                 $of(value)
@@ -38,10 +44,10 @@ macro_rules! value {
     };
 }
 
-value!(f32, |value| value as f32, f64::from);
-value!(f64, |value| value, |value| value);
-value!(f16, f16::from_f64, f16::to_f64);
-value!(bf16, bf16::from_f64, bf16::to_f64);
+value!(f32, 24, |value| value as f32, f64::from);
+value!(f64, 53, |value| value, |value| value);
+value!(f16, 11, f16::from_f64, f16::to_f64);
+value!(bf16, 8, bf16::from_f64, bf16::to_f64);
 
 /// The values as bytes, in this machine's order.
 pub(super) fn bytes<T: Value>(values: &[T]) -> &[u8] {
@@ -53,4 +59,11 @@ pub(super) fn bytes<T: Value>(values: &[T]) -> &[u8] {
 pub(super) fn bytes_mut<T: Value>(values: &mut [T]) -> &mut [u8] {
     // SAFETY: as for `bytes`, and by the trait's contract any bytes are values.
     unsafe { std::slice::from_raw_parts_mut(values.as_mut_ptr().cast(), size_of_val(values)) }
+}
+
+/// The values that these bytes are, if they lie where such values may and are whole ones.
+pub(super) fn values<T: Value>(bytes: &[u8]) -> Option<&[T]> {
+    // SAFETY: by the trait's contract any bytes are values.
+    let (before, values, after) = unsafe { bytes.align_to::<T>() };
+    (before.is_empty() && after.is_empty()).then_some(values)
 }

@@ -106,45 +106,22 @@ impl Format {
 /// A storage type whose format is known here.
 pub trait Stored: Element<Sum: Vectors> {
     const FORMAT: Format;
-
-    fn from_bits64(bits: u64) -> Self;
-
-    /// Rounded once, unlike by way of `Sum`.
-    fn nearest(value: f64) -> Self {
-        Self::from_bits64(Format::F64.convert(value.to_bits(), Self::FORMAT))
-    }
 }
 
 impl Stored for f64 {
     const FORMAT: Format = Format::F64;
-
-    fn from_bits64(bits: u64) -> f64 {
-        f64::from_bits(bits)
-    }
 }
 
 impl Stored for f32 {
     const FORMAT: Format = Format::F32;
-
-    fn from_bits64(bits: u64) -> f32 {
-        f32::from_bits(bits as u32)
-    }
 }
 
 impl Stored for f16 {
     const FORMAT: Format = Format::F16;
-
-    fn from_bits64(bits: u64) -> f16 {
-        f16::from_bits(bits as u16)
-    }
 }
 
 impl Stored for bf16 {
     const FORMAT: Format = Format::BF16;
-
-    fn from_bits64(bits: u64) -> bf16 {
-        bf16::from_bits(bits as u16)
-    }
 }
 
 #[cfg(test)]
@@ -253,7 +230,7 @@ mod tests {
         // the middle and that to the even 1.
         let value = 1.0 + 2.0_f64.powi(-11) + 2.0_f64.powi(-40);
         assert_eq!(Format::F64.convert(value.to_bits(), Format::F16), 0x3c01);
-        assert_eq!(f16::nearest(value).to_bits(), 0x3c01);
+        assert_eq!(<f16 as Element>::nearest(value).to_bits(), 0x3c01);
         let through_f32 = Format::F32.convert(Format::F64.convert(value.to_bits(), Format::F32), Format::F16);
         assert_eq!(through_f32, 0x3c00);
     }
@@ -299,6 +276,15 @@ mod tests {
             for format in [Format::F16, Format::BF16] {
                 prop_assert_eq!(Format::F64.convert(value.to_bits(), format), by_search(value, format));
             }
+            let bits = value.to_bits();
+            prop_assert_eq!(
+                u64::from(<f16 as Element>::nearest(value).to_bits()),
+                Format::F64.convert(bits, Format::F16)
+            );
+            prop_assert_eq!(
+                u64::from(<bf16 as Element>::nearest(value).to_bits()),
+                Format::F64.convert(bits, Format::BF16)
+            );
         }
 
         #[test]

@@ -12,7 +12,7 @@ use super::{
     correct, oracle,
 };
 use crate::digest::Digest;
-use crate::linear::{Element, Real};
+use crate::linear::{Element, Real, product_scratch_bytes};
 use crate::random::Random;
 use crate::{About, Answer, BadInput, Domain, Fact, Join, Mismatch, Parameter, Params, Prepared, Sequential, Workload};
 
@@ -187,14 +187,27 @@ pub(super) fn task_bytes(settings: &Settings, mode: Mode) -> u64 {
     let copy = if mode.is_half() { stored } else { 0 };
     let weights = parameters * (sum * (1 + settings.optimizer.moments() as u64 + shards) + copy);
     let batches = IMAGES as u64 * 2 + settings.batch as u64 * (PIXELS as u64 * stored + 4);
-    // Packed parts of matrices in a product, for each shard that is at one.
-    let products = shards * PACKED_BYTES;
+    let products = shards * for_mode!(mode, T => packed_bytes::<T>(settings, rows as usize));
     let check = parameters * 8 * 6 + ORACLE_STEPS as u64 * settings.batch as u64 * 2 + 64 * 1024;
     weights + batches + shards * workspace + products + check
 }
 
-/// What a product takes for packed parts of its matrices.
-const PACKED_BYTES: u64 = 512 * 1024;
+/// What the products of one shard keep of packed matrices, at most.
+fn packed_bytes<T: Element>(settings: &Settings, rows: usize) -> u64 {
+    let layers = match settings.model {
+        Model::Mlp => {
+            let hidden = settings.hidden;
+            vec![(PIXELS, hidden), (hidden, hidden), (hidden, CLASSES)]
+        }
+        Model::Conv => vec![(PIXELS / 4 * (settings.hidden / 2).max(1), CLASSES)],
+    };
+    let of = |(inputs, outputs): (usize, usize)| {
+        product_scratch_bytes::<T>(rows, outputs, inputs)
+            .max(product_scratch_bytes::<T>(rows, inputs, outputs))
+            .max(product_scratch_bytes::<T>(outputs, inputs, rows))
+    };
+    layers.into_iter().map(of).max().unwrap_or(0)
+}
 
 /// Steps that the oracle retraces at most.
 const ORACLE_STEPS: usize = 3;
