@@ -100,6 +100,31 @@ fn workloads_take_no_more_memory_than_they_say() {
         ("combination_sum", vec![]),
         ("combination_sum", vec![flag("count_only", false), whole("target", 60)]),
         ("combination_sum", vec![flag("reuse", false)]),
+        ("flash_attention", vec![]),
+        (
+            "flash_attention",
+            vec![whole("queries", 700), whole("keys", 3000), choice("dtype", "bf16")],
+        ),
+        (
+            "flash_attention",
+            vec![
+                whole("queries", 2),
+                whole("keys", 20_000),
+                choice("pass", "decode"),
+                whole("inputs", 1),
+            ],
+        ),
+        ("flash_attention", vec![choice("pass", "forward_backward")]),
+        (
+            "flash_attention",
+            vec![
+                choice("pass", "forward_backward"),
+                choice("dtype", "f64"),
+                whole("queries", 900),
+                whole("keys", 1100),
+                whole("head_dim", 40),
+            ],
+        ),
         ("mixed_precision", vec![]),
         ("mixed_precision", vec![choice("model", "conv"), whole("batch", 512)]),
         (
