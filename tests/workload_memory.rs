@@ -125,70 +125,50 @@ fn workloads_take_no_more_memory_than_they_say() {
                 whole("head_dim", 40),
             ],
         ),
-        ("mixed_precision", vec![]),
-        ("mixed_precision", vec![choice("model", "conv"), whole("batch", 512)]),
+        ("upsampling", vec![]),
         (
-            "mixed_precision",
+            "upsampling",
+            vec![choice("dtype", "u8"), whole("height", 500), whole("inputs", 1)],
+        ),
+        (
+            "upsampling",
             vec![
-                choice("model", "conv"),
-                choice("mode", "f32"),
-                whole("hidden", 256),
-                whole("steps", 1),
+                choice("mode", "bilinear"),
+                whole("channels", 16),
+                ("factor".to_owned(), ParamValue::Number(2.7)),
             ],
         ),
         (
-            "mixed_precision",
+            "upsampling",
             vec![
-                choice("mode", "bf16"),
-                choice("optimizer", "adam"),
-                whole("hidden", 1024),
-                whole("shards", 4),
-                whole("steps", 1),
+                flag("antialias", true),
+                ("factor".to_owned(), ParamValue::Number(0.3)),
+                whole("height", 700),
+                whole("width", 900),
+            ],
+        ),
+        ("upsampling", vec![choice("op", "pixel_shuffle"), whole("factor", 3)]),
+        (
+            "upsampling",
+            vec![choice("op", "pixel_unshuffle"), choice("dtype", "u8")],
+        ),
+        ("upsampling", vec![choice("op", "max_unpool2d"), whole("channels", 8)]),
+        (
+            "upsampling",
+            vec![
+                choice("op", "conv_transpose2d"),
+                whole("channels", 32),
+                whole("out_channels", 20),
             ],
         ),
         (
-            "mixed_precision",
+            "upsampling",
             vec![
-                choice("mode", "f64"),
-                whole("batch", 1400),
-                whole("shards", 1),
-                whole("hidden", 64),
+                choice("op", "conv_transpose2d"),
+                whole("factor", 4),
+                whole("width", 300),
             ],
         ),
-        ("allreduce", vec![]),
-        ("allreduce", vec![choice("algorithm", "direct"), choice("dtype", "f64")]),
-        (
-            "allreduce",
-            vec![choice("exchange", "fused"), choice("algorithm", "halving_doubling")],
-        ),
-        (
-            "allreduce",
-            vec![whole("ranks", 64), whole("elements", 64), choice("algorithm", "direct")],
-        ),
-        ("allreduce", vec![whole("ranks", 64), whole("elements", 64)]),
-        ("flash_attention", vec![]),
-        (
-            "flash_attention",
-            vec![whole("queries", 700), whole("keys", 3000), choice("dtype", "bf16")],
-        ),
-        (
-            "flash_attention",
-            vec![
-                whole("queries", 2),
-                whole("keys", 20_000),
-                choice("pass", "decode"),
-                whole("inputs", 1),
-            ],
-        ),
-        ("flash_attention", vec![choice("pass", "forward_backward")]),
-        (
-            "flash_attention",
-            vec![
-                choice("pass", "forward_backward"),
-                choice("dtype", "f64"),
-                whole("queries", 900),
-                whole("keys", 1100),
-                whole("head_dim", 40),
         ("geometry", vec![]),
         ("geometry", vec![choice("shape", "circle"), whole("points", 100_000)]),
         ("geometry", vec![choice("shape", "collinear"), whole("points", 100_000)]),
@@ -276,48 +256,66 @@ fn workloads_take_no_more_memory_than_they_say() {
                 choice("op", "delaunay"),
                 choice("shape", "circle"),
                 whole("points", 100_000),
-        ("upsampling", vec![]),
-        (
-            "upsampling",
-            vec![choice("dtype", "u8"), whole("height", 500), whole("inputs", 1)],
+            ],
         ),
+        ("mixed_precision", vec![]),
+        ("mixed_precision", vec![choice("model", "conv"), whole("batch", 512)]),
         (
-            "upsampling",
+            "mixed_precision",
             vec![
-                choice("mode", "bilinear"),
-                whole("channels", 16),
-                ("factor".to_owned(), ParamValue::Number(2.7)),
+                choice("model", "conv"),
+                choice("mode", "f32"),
+                whole("hidden", 256),
+                whole("steps", 1),
             ],
         ),
         (
-            "upsampling",
+            "mixed_precision",
             vec![
-                flag("antialias", true),
-                ("factor".to_owned(), ParamValue::Number(0.3)),
-                whole("height", 700),
-                whole("width", 900),
-            ],
-        ),
-        ("upsampling", vec![choice("op", "pixel_shuffle"), whole("factor", 3)]),
-        (
-            "upsampling",
-            vec![choice("op", "pixel_unshuffle"), choice("dtype", "u8")],
-        ),
-        ("upsampling", vec![choice("op", "max_unpool2d"), whole("channels", 8)]),
-        (
-            "upsampling",
-            vec![
-                choice("op", "conv_transpose2d"),
-                whole("channels", 32),
-                whole("out_channels", 20),
+                choice("mode", "bf16"),
+                choice("optimizer", "adam"),
+                whole("hidden", 1024),
+                whole("shards", 4),
+                whole("steps", 1),
             ],
         ),
         (
-            "upsampling",
+            "mixed_precision",
             vec![
-                choice("op", "conv_transpose2d"),
-                whole("factor", 4),
-                whole("width", 300),
+                choice("mode", "f64"),
+                whole("batch", 1400),
+                whole("shards", 1),
+                whole("hidden", 64),
+            ],
+        ),
+        ("allreduce", vec![]),
+        ("allreduce", vec![choice("algorithm", "direct"), choice("dtype", "f64")]),
+        (
+            "allreduce",
+            vec![choice("exchange", "fused"), choice("algorithm", "halving_doubling")],
+        ),
+        (
+            "allreduce",
+            vec![whole("ranks", 64), whole("elements", 64), choice("algorithm", "direct")],
+        ),
+        ("allreduce", vec![whole("ranks", 64), whole("elements", 64)]),
+        ("medusa", vec![]),
+        (
+            "medusa",
+            vec![
+                choice("mode", "typical"),
+                whole("texts", 8),
+                whole("tokens", 192),
+                whole("nodes", 64),
+            ],
+        ),
+        (
+            "medusa",
+            vec![
+                choice("mode", "plain"),
+                whole("tokens", 1),
+                whole("prompt", 1),
+                whole("nodes", 1),
             ],
         ),
     ];
@@ -328,10 +326,6 @@ fn workloads_take_no_more_memory_than_they_say() {
             let told = workload.memory_bytes(&params, workers);
             let taken = peak(workload, &params, workers) as u64;
             println!("{name} {given:?}, {workers} workers: told {told}, taken {taken}");
-            if name == "geometry" && taken > told {
-                println!("OVER");
-                continue;
-            }
             assert!(
                 taken <= told + THREADS as u64,
                 "{name} {given:?} on {workers} workers takes {taken} bytes but tells {told}"

@@ -27,8 +27,8 @@ pub mod upsampling;
 
 pub use allreduce::Allreduce;
 pub use combination_sum::{CombinationSum, combinations, count_combinations, search_count};
-pub use geometry::Geometry;
 pub use flash_attention::FlashAttention;
+pub use geometry::Geometry;
 pub use join::{Join, Sequential, for_each_piece};
 pub use lowest_common_ancestor::{
     AncestorIndex, Inlabel, LowestCommonAncestor, Preorder, Tree, answer_all, by_traversal,
@@ -38,6 +38,7 @@ pub use merge_sorted_array::{MergeSortedArray, merge};
 pub use mixed_precision::MixedPrecision;
 pub use nearest::nearest;
 pub use params::{BadInput, Domain, ParamValue, Parameter, Params};
+pub use upsampling::Upsampling;
 
 use serde_json::Value;
 
@@ -126,12 +127,11 @@ pub static CATALOGUE: &[&dyn Workload] = &[
     &MergeSortedArray,
     &MaximumGap,
     &CombinationSum,
+    &FlashAttention,
+    &Upsampling,
+    &Geometry,
     &MixedPrecision,
     &Allreduce,
-    &Geometry,
-    &FlashAttention,
-    &MixedPrecision,
-    &upsampling::Upsampling,
 ];
 
 /// The workload of this name.
