@@ -2,7 +2,13 @@
 //!
 //! Values are stored as f64, f32, f16 or bf16 ([`Element`]) and summed in f64 or f32
 //! ([`Element::Sum`]). Every sum has one order, whatever pool lends its threads, so results are the
-//! same bits however the work was forked.
+//! same bits however the work was forked. They may differ in the last bits between machines.
+//!
+//! [`multiply`] is for matrices: `product` cuts it into pieces for threads, `blocks` into blocks for
+//! caches, and a kernel (`portable`, `avx2`, `avx512`) computes tiles in registers. [`multiply_few`]
+//! is for a few rows against many weights, where memory is what costs. `convert` and `exp` work on
+//! slices. Each has a form for every [`level`] of instructions, chosen when it runs; tests force
+//! each level that the machine has and hold it against a definition in f64.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
