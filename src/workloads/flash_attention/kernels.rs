@@ -511,7 +511,7 @@ mod tests {
     #[test]
     fn turning_and_finding_what_is_not_finite_work_at_every_length() {
         for kernels in levels::<f32>() {
-            for (rows, length) in [(1, 1), (16, 16), (70, 33), (256, 64), (64, 5)] {
+            for (rows, length) in [(1_usize, 1_usize), (16, 16), (70, 33), (256, 64), (64, 5)] {
                 let stride = length + 3;
                 let from: Vec<f32> = (0..rows * stride).map(|at| at as f32).collect();
                 let panels = rows.div_ceil(kernels.panel);
