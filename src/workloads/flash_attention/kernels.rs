@@ -464,8 +464,8 @@ mod tests {
 
     fn check<R: Real>(unit: f64) {
         for kernels in levels::<R>() {
-            // From the greatest score down: 0, then every tenth of a power of two, past the least number.
-            let mut scores: Vec<R> = (0..12_000).map(|at| R::of(3.5 - f64::from(at) / 10.0)).collect();
+            // From the greatest score down by steps that are exact, past the least number.
+            let mut scores: Vec<R> = (0..12_000).map(|at| R::of(3.5 - f64::from(at) * 0.109_375)).collect();
             scores[15] = R::of(f64::NEG_INFINITY);
             let given = scores.clone();
             let (mut most, mut sum) = ([R::of(0.0)], [R::of(0.0)]);
@@ -488,7 +488,6 @@ mod tests {
                 } else {
                     f64::MIN_POSITIVE
                 };
-                // The score itself was rounded: its last place counts as often as it is large.
                 let bound = unit * 4.0 * expected + least;
                 assert!(
                     (weight - expected).abs() <= bound,
