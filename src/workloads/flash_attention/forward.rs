@@ -926,6 +926,9 @@ mod tests {
                 ancestors: &ancestors,
             };
             check(&given, mask, None, F32, 0.0);
+            for valid in [prefix / 2, prefix, prefix + 30] {
+                check(&given, mask, Some(&[valid]), F32, 0.0);
+            }
             let (together, sums) = given.attend(Kernels::best(), mask, None, &Sequential, false);
             for draft in [0, 1, 2, 20, 40, 62, 63] {
                 let path = |rows: &[f32]| -> Vec<f32> {
