@@ -153,7 +153,11 @@ impl<T: Element> Problem<'_, T> {
         let units = heads * hands;
         let scratch: usize = lengths(self).iter().sum();
         let rows = (heads * self.rows()) as u64;
-        let numbers = pieces(units, grain(units, width)) as u64 * scratch as u64
+        let numbers = pieces(
+            units,
+            grain(units, 3 * self.work(self.rows(), self.k.length) / hands, width),
+        ) as u64
+            * scratch as u64
             + rows * (1 + hands as u64 * self.kernels.pad(self.q.head_dim) as u64);
         numbers * size_of::<T::Sum>() as u64
     }
@@ -213,14 +217,19 @@ impl<T: Element> Problem<'_, T> {
             d_q: HeadsMut::dense(&mut partial.numbers, heads, hands, self.rows(), width).places("partial d_q"),
         };
         let units = heads * hands;
-        for_each_piece(join, 0..units, grain(units, join.width()), &|piece| {
-            let mut scratch = Scratch::new(self, count);
-            for unit in piece {
-                for tile in (unit % hands..self.k.length.div_ceil(TILE)).step_by(hands) {
-                    self.tile_gradients(&mut scratch, &shared, unit / hands, unit % hands, tile);
+        for_each_piece(
+            join,
+            0..units,
+            grain(units, 3 * self.work(self.rows(), self.k.length) / hands, join.width()),
+            &|piece| {
+                let mut scratch = Scratch::new(self, count);
+                for unit in piece {
+                    for tile in (unit % hands..self.k.length.div_ceil(TILE)).step_by(hands) {
+                        self.tile_gradients(&mut scratch, &shared, unit / hands, unit % hands, tile);
+                    }
                 }
-            }
-        });
+            },
+        );
 
         for_each_piece(join, 0..heads, 1, &|piece| {
             for head in piece {

@@ -248,13 +248,13 @@ impl<T: Element> Problem<'_, T> {
         Plan::Blocks {
             rows,
             units,
-            grain: grain(units, width),
+            grain: grain(units, self.work(rows, self.k.length), width),
         }
     }
 
     /// The steps in a piece of a head that is split.
-    fn steps_together(steps: usize, width: usize) -> usize {
-        grain(steps, width).max(2)
+    fn steps_together(&self, steps: usize, width: usize) -> usize {
+        grain(steps, self.work(self.rows(), TILE), width)
     }
 
     /// Bytes that a forward pass allocates at most on a pool of so many threads.
@@ -271,7 +271,7 @@ impl<T: Element> Problem<'_, T> {
                 let rows = self.rows();
                 let tiles = self.k.length.div_ceil(TILE) + 2;
                 let slot = 2 * rows.next_multiple_of(16) + rows * self.kernels.pad(self.v.head_dim);
-                let pieces = pieces(tiles, Self::steps_together(tiles, width));
+                let pieces = pieces(tiles, self.steps_together(tiles, width));
                 (1 + pieces) as u64 * scratch(rows) + (tiles * slot * size_of::<T::Sum>()) as u64
             }
             Plan::Blocks { rows, units, grain } => pieces(units, grain) as u64 * scratch(rows),
@@ -330,7 +330,7 @@ impl<T: Element> Problem<'_, T> {
             rows,
             width,
         };
-        let grain = Self::steps_together(steps.len(), join.width());
+        let grain = self.steps_together(steps.len(), join.width());
         for_each_piece(join, steps.clone(), grain, &|piece| {
             let mut scratch = Scratch::new(self, rows, count);
             self.enter(&mut scratch, block);
@@ -926,6 +926,9 @@ mod tests {
                 ancestors: &ancestors,
             };
             check(&given, mask, None, F32, 0.0);
+            for valid in [prefix / 2, prefix, prefix + 30] {
+                check(&given, mask, Some(&[valid]), F32, 0.0);
+            }
             let (together, sums) = given.attend(Kernels::best(), mask, None, &Sequential, false);
             for draft in [0, 1, 2, 20, 40, 62, 63] {
                 let path = |rows: &[f32]| -> Vec<f32> {

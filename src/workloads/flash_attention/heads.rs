@@ -258,11 +258,8 @@ impl Mask<'_> {
             } => {
                 let valid = kv_len.min(keys).saturating_sub(before);
                 prefix = before;
-                bits = ancestors[i] & 1_u64.checked_shl(valid as u32).map_or(u64::MAX, |bit| bit - 1);
-                if valid >= 64 {
-                    bits = ancestors[i];
-                }
-                to = before + (64 - bits.leading_zeros() as usize);
+                bits = ancestors[i] & if valid < 64 { (1 << valid) - 1 } else { u64::MAX };
+                to = before.saturating_add(64 - bits.leading_zeros() as usize);
             }
         }
         to = to.min(keys).min(kv_len);

@@ -464,8 +464,8 @@ mod tests {
 
     fn check<R: Real>(unit: f64) {
         for kernels in levels::<R>() {
-            // From the greatest score down: 0, then every tenth of a power of two, past the least number.
-            let mut scores: Vec<R> = (0..12_000).map(|at| R::of(3.5 - f64::from(at) / 10.0)).collect();
+            // From the greatest score down by steps that are exact, past the least number.
+            let mut scores: Vec<R> = (0..12_000).map(|at| R::of(3.5 - f64::from(at) * 0.109_375)).collect();
             scores[15] = R::of(f64::NEG_INFINITY);
             let given = scores.clone();
             let (mut most, mut sum) = ([R::of(0.0)], [R::of(0.0)]);
@@ -488,7 +488,6 @@ mod tests {
                 } else {
                     f64::MIN_POSITIVE
                 };
-                // The score itself was rounded: its last place counts as often as it is large.
                 let bound = unit * 4.0 * expected + least;
                 assert!(
                     (weight - expected).abs() <= bound,
@@ -511,7 +510,7 @@ mod tests {
     #[test]
     fn turning_and_finding_what_is_not_finite_work_at_every_length() {
         for kernels in levels::<f32>() {
-            for (rows, length) in [(1, 1), (16, 16), (70, 33), (256, 64), (64, 5)] {
+            for (rows, length) in [(1_usize, 1_usize), (16, 16), (70, 33), (256, 64), (64, 5)] {
                 let stride = length + 3;
                 let from: Vec<f32> = (0..rows * stride).map(|at| at as f32).collect();
                 let panels = rows.div_ceil(kernels.panel);

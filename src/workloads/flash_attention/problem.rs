@@ -104,6 +104,11 @@ impl<'a, T: Element> Problem<'a, T> {
         (kv_head * self.group + row / self.q.length, row % self.q.length)
     }
 
+    /// Multiply-adds of so many rows and keys; reading a key costs about as much as sixteen rows of it.
+    pub fn work(&self, rows: usize, keys: usize) -> usize {
+        (rows + 16) * keys * self.q.head_dim
+    }
+
     pub fn visible(&self, batch: usize, row: usize) -> Visible {
         let kv_len = self.kv_lens.map_or(self.k.length, |lens| lens[batch]);
         self.mask
@@ -125,9 +130,16 @@ impl<'a, T: Element> Problem<'a, T> {
     }
 }
 
-/// Units of a piece: a few pieces for each thread of the pool, and one piece for one thread.
-pub(super) fn grain(units: usize, width: usize) -> usize {
-    if width <= 1 { units } else { units.div_ceil(4 * width) }
+/// Multiply-adds that are worth another thread: some twenty microseconds.
+const LEAST_WORK: usize = 1 << 21;
+
+/// Units of a piece, each of so many multiply-adds: a few pieces for each thread of the pool, none
+/// too small to be worth a fork, and one piece for one thread.
+pub(super) fn grain(units: usize, work: usize, width: usize) -> usize {
+    if width <= 1 {
+        return units;
+    }
+    units.div_ceil(4 * width).max(LEAST_WORK / work.max(1))
 }
 
 /// How many pieces [`for_each_piece`](crate::for_each_piece) makes. A pool has as many under way at

@@ -91,9 +91,9 @@ static ABOUT: About = About {
     shared: "queries, keys, values and the output's gradient of every input, read only",
     per_thread: "a task has output, logarithms and gradients of its own; a thread that takes part in it a block of rows, a tile of \
                  keys and values, and the scores of a strip of rows against a tile; forked pieces write disjoint rows",
-    checked: "digest against a second, sequential computation. Rows of output, logarithm and dQ against the definition in f64 (all \
-              of them, or as many samples as 4 * 10^7 multiply-adds allow); dK and dV by the definition where all fits, else by \
-              sum dV V = sum dO O and sum dK K = sum dQ Q of every head",
+    checked: "digest against a second, sequential computation; rows of output and logarithms against the definition in f64 (all of \
+              them, or as many, evenly spread, as 4 * 10^7 multiply-adds allow); gradients against the textbook's in f64 where all \
+              of them cost no more than that, else by sum dV V = sum dO O and sum dK K = sum dQ Q of every head",
     input_example: r#"{"q":[[[[1,0],[0,2]]]],"k":[[[[0,1],[0,1]]]],"v":[[[[1,2],[5,6]]]],"causal":{"window":1},"scale":0.0,"kv_lens":null,"dtype":"f32"}"#,
     output_example: r#"{"log_sum_exp":[[[0.0,0.0]]],"output":[[[[1.0,2.0],[5.0,6.0]]]]}"#,
     notes: "Time O(queries * keys * head_dim), masked tiles skipped; extra memory O(length * head_dim), given as peak_extra_bytes \
