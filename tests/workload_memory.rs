@@ -100,6 +100,95 @@ fn workloads_take_no_more_memory_than_they_say() {
         ("combination_sum", vec![]),
         ("combination_sum", vec![flag("count_only", false), whole("target", 60)]),
         ("combination_sum", vec![flag("reuse", false)]),
+        ("geometry", vec![]),
+        ("geometry", vec![choice("shape", "circle"), whole("points", 100_000)]),
+        ("geometry", vec![choice("shape", "collinear"), whole("points", 100_000)]),
+        ("geometry", vec![choice("comparison", "eps"), whole("points", 100_000)]),
+        ("geometry", vec![choice("op", "diameter"), choice("shape", "circle")]),
+        (
+            "geometry",
+            vec![choice("op", "enclosing_circle"), choice("shape", "circle")],
+        ),
+        ("geometry", vec![choice("op", "closest_pair"), whole("points", 100_000)]),
+        (
+            "geometry",
+            vec![
+                choice("op", "closest_pair"),
+                choice("shape", "equal"),
+                whole("points", 100_000),
+            ],
+        ),
+        (
+            "geometry",
+            vec![
+                choice("op", "closest_pair"),
+                choice("shape", "collinear"),
+                whole("points", 100_000),
+            ],
+        ),
+        (
+            "geometry",
+            vec![choice("op", "point_in_polygon"), whole("points", 100_000)],
+        ),
+        (
+            "geometry",
+            vec![
+                choice("op", "point_in_polygon"),
+                whole("points", 1_000_000),
+                whole("inputs", 1),
+            ],
+        ),
+        ("geometry", vec![choice("op", "crossings"), whole("points", 100_000)]),
+        (
+            "geometry",
+            vec![
+                choice("op", "crossings"),
+                choice("shape", "circle"),
+                whole("points", 100_000),
+            ],
+        ),
+        (
+            "geometry",
+            vec![
+                choice("op", "crossings"),
+                choice("shape", "equal"),
+                whole("points", 1_000),
+            ],
+        ),
+        (
+            "geometry",
+            vec![
+                choice("op", "crossings"),
+                choice("shape", "collinear"),
+                whole("points", 100_000),
+            ],
+        ),
+        (
+            "geometry",
+            vec![
+                choice("op", "crossings"),
+                choice("shape", "grid"),
+                whole("points", 100_000),
+            ],
+        ),
+        ("geometry", vec![choice("op", "half_planes"), whole("points", 100_000)]),
+        (
+            "geometry",
+            vec![
+                choice("op", "half_planes"),
+                choice("shape", "grid"),
+                whole("points", 100_000),
+            ],
+        ),
+        ("geometry", vec![choice("op", "delaunay"), whole("points", 100_000)]),
+        (
+            "geometry",
+            vec![
+                choice("op", "delaunay"),
+                choice("shape", "circle"),
+                whole("points", 100_000),
+            ],
+        ),
     ];
     for (name, given) in cases {
         let workload = workloads::find(name).unwrap();

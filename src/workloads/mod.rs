@@ -26,6 +26,7 @@ mod stopwatch;
 pub mod upsampling;
 
 pub use combination_sum::{CombinationSum, combinations, count_combinations, search_count};
+pub use geometry::Geometry;
 pub use join::{Join, Sequential, for_each_piece};
 pub use lowest_common_ancestor::{
     AncestorIndex, Inlabel, LowestCommonAncestor, Preorder, Tree, answer_all, by_traversal,
@@ -117,7 +118,13 @@ pub struct Fact {
 }
 
 /// All workloads, in the order the catalogue lists them.
-pub static CATALOGUE: &[&dyn Workload] = &[&LowestCommonAncestor, &MergeSortedArray, &MaximumGap, &CombinationSum];
+pub static CATALOGUE: &[&dyn Workload] = &[
+    &LowestCommonAncestor,
+    &MergeSortedArray,
+    &MaximumGap,
+    &CombinationSum,
+    &Geometry,
+];
 
 /// The workload of this name.
 pub fn find(name: &str) -> Option<&'static dyn Workload> {

@@ -7,9 +7,9 @@
 //! sample's hull has corners). One look-up a point, in memory that stays in the first cache. The
 //! borders are drawn in by far more than rounding can be wrong, so nothing of the hull is lost.
 //!
-//! Forked: pieces of the points are filtered and hulled at the same time, and the corners of two
-//! hulls, both in order already, are merged. The hull is a set that depends on no order of
-//! work, so the answer is the same whatever the width.
+//! Forked: pieces of the points are filtered and sorted at the same time and then merged, and the
+//! hull's right and left side are built at the same time. What is sorted, each point once, depends
+//! on no order of work, so the answer is the same whatever the width.
 
 use super::Point;
 use super::predicate::{Comparison, Coordinate, Side, by_height};
@@ -20,6 +20,8 @@ const SMALLEST_FILTERED: usize = 4096;
 /// One point of so many is in the sample.
 const SAMPLED: usize = 64;
 const BANDS: usize = 1024;
+/// If more than one point of so many is left, they are filtered once more.
+const MANY_LEFT: usize = 32;
 /// Fewer points than this are not worth another thread.
 const SMALLEST_PIECE: usize = 32 * 1024;
 
@@ -32,26 +34,36 @@ pub fn convex_hull<T: Coordinate>(
     comparison: Comparison,
     join: &dyn Join,
 ) -> Vec<Point<T>> {
-    let filter = Filter::new(points, keep_collinear);
-    // With an eps, what a piece drops depends on its other points, so pieces only sort.
-    let drop_early = comparison == Comparison::Exact;
-    let sorted = candidates(points, filter.as_ref(), keep_collinear, drop_early, join);
-    around(&sorted, keep_collinear, comparison)
+    // With an eps every point may change what the next is held against, so all are kept.
+    let filter = if comparison == Comparison::Exact {
+        Filter::new(points, |p| p)
+    } else {
+        None
+    };
+    let grain = SMALLEST_PIECE.max(points.len().div_ceil(4 * join.width()));
+    let sorted = candidates(points, filter.as_ref(), grain, join);
+    around(&sorted, keep_collinear, comparison, join)
 }
 
 /// The points that may be on the hull, by height, each once.
 fn candidates<T: Coordinate>(
     points: &[Point<T>],
-    filter: Option<&Filter<T>>,
-    keep_collinear: bool,
-    drop_early: bool,
+    filter: Option<&Filter<T, impl Fn(Point<T>) -> Point<T> + Sync>>,
+    grain: usize,
     join: &dyn Join,
 ) -> Vec<Point<T>> {
-    if points.len() <= SMALLEST_PIECE || join.width() == 1 {
+    if points.len() <= grain || join.width() == 1 {
         let mut left: Vec<Point<T>> = match filter {
             Some(filter) => filter.outside(points),
             None => points.to_vec(),
         };
+        // Many left? A crowd at the lowest or highest points goes with bands that stand upright.
+        if filter.is_some()
+            && left.len() > points.len() / MANY_LEFT
+            && let Some(upright) = Filter::new(&left, turned)
+        {
+            left = upright.outside(&left);
+        }
         for point in &mut left {
             *point = Point::new(point.x.plain(), point.y.plain());
         }
@@ -61,16 +73,10 @@ fn candidates<T: Coordinate>(
     }
     let (low, high) = points.split_at(points.len() / 2);
     let (low, high) = join.join(
-        || candidates(low, filter, keep_collinear, drop_early, join),
-        || candidates(high, filter, keep_collinear, drop_early, join),
+        || candidates(low, filter, grain, join),
+        || candidates(high, filter, grain, join),
     );
-    let merged = merge(&low, &high);
-    if !drop_early {
-        return merged;
-    }
-    // Both chains from the lowest to the highest point; inner points are gone.
-    let (right, left) = chains(&merged, keep_collinear, Comparison::Exact);
-    merge(&right, &left)
+    merge(&low, &high)
 }
 
 fn merge<T: Coordinate>(a: &[Point<T>], b: &[Point<T>]) -> Vec<Point<T>> {
@@ -87,41 +93,56 @@ fn merge<T: Coordinate>(a: &[Point<T>], b: &[Point<T>]) -> Vec<Point<T>> {
     merged
 }
 
-/// The hull's right and left side, both from the lowest to the highest point.
-fn chains<T: Coordinate>(
+/// One side of the hull from the lowest to the highest point: the right one turns left all the way.
+fn chain<T: Coordinate>(
+    sorted: &[Point<T>],
+    turning: Side,
+    keep_collinear: bool,
+    comparison: Comparison,
+) -> Vec<Point<T>> {
+    let mut chain: Vec<Point<T>> = Vec::new();
+    for point in sorted {
+        while let [.., before, last] = chain[..] {
+            let turn = comparison.side(before, last, *point);
+            if turn == turning || keep_collinear && turn == Side::On {
+                break;
+            }
+            chain.pop();
+        }
+        chain.push(*point);
+    }
+    chain
+}
+
+fn around<T: Coordinate>(
     sorted: &[Point<T>],
     keep_collinear: bool,
     comparison: Comparison,
-) -> (Vec<Point<T>>, Vec<Point<T>>) {
-    let side = |outward: Side| {
-        let mut chain: Vec<Point<T>> = Vec::new();
-        for point in sorted {
-            while let [.., before, last] = chain[..] {
-                let turn = comparison.side(before, last, *point);
-                if turn == outward || keep_collinear && turn == Side::On {
-                    break;
-                }
-                chain.pop();
-            }
-            chain.push(*point);
-        }
-        chain
+    join: &dyn Join,
+) -> Vec<Point<T>> {
+    let side = |turning: Side| chain(sorted, turning, keep_collinear, comparison);
+    let (mut right, left) = if sorted.len() > SMALLEST_PIECE {
+        join.join(|| side(Side::Left), || side(Side::Right))
+    } else {
+        (side(Side::Left), side(Side::Right))
     };
-    (side(Side::Left), side(Side::Right))
-}
-
-fn around<T: Coordinate>(sorted: &[Point<T>], keep_collinear: bool, comparison: Comparison) -> Vec<Point<T>> {
-    let (mut right, left) = chains(sorted, keep_collinear, comparison);
     if right == left {
         // All on one line.
         return right;
     }
+    // Downwards, without the highest and the lowest point again.
     right.extend(left.iter().rev().skip(1).take(left.len().saturating_sub(2)));
     right
 }
 
-/// Level bands, and in each what lies inside the hull of a sample for certain.
-struct Filter<T> {
+fn turned<T>(p: Point<T>) -> Point<T> {
+    Point::new(p.y, p.x)
+}
+
+/// Level bands, and in each what lies inside the hull of a sample for certain. `V` is how it sees
+/// points: as they are, or with x and y exchanged, which makes the bands upright.
+struct Filter<T, V> {
+    view: V,
     low: T,
     middle: T,
     /// Bands for each unit of height.
@@ -130,14 +151,14 @@ struct Filter<T> {
     inside: Vec<[f64; 2]>,
 }
 
-impl<T: Coordinate> Filter<T> {
-    fn new(points: &[Point<T>], keep_collinear: bool) -> Option<Filter<T>> {
+impl<T: Coordinate, V: Fn(Point<T>) -> Point<T>> Filter<T, V> {
+    fn new(points: &[Point<T>], view: V) -> Option<Filter<T, V>> {
         if points.len() < SMALLEST_FILTERED {
             return None;
         }
-        let mut sample: Vec<Point<T>> = points.iter().step_by(SAMPLED).copied().collect();
+        let mut sample: Vec<Point<T>> = points.iter().step_by(SAMPLED).map(|p| view(*p)).collect();
         sample.sort_unstable_by(by_height);
-        let (right, left) = chains(&sample, keep_collinear, Comparison::Exact);
+        let [right, left] = [Side::Left, Side::Right].map(|turning| chain(&sample, turning, false, Comparison::Exact));
         let (first, last) = (*right.first()?, *right.last()?);
         let (low, middle) = (first.y, first.x);
         let height = last.y.offset(low);
@@ -152,11 +173,10 @@ impl<T: Coordinate> Filter<T> {
             .chain(&left)
             .fold(0.0_f64, |wide, p| wide.max(p.x.offset(middle).abs()));
         let margin = 1e-9 * wide;
+        // Where a side is at every edge between bands: a bit below (even places), and a bit above (odd).
         let borders = |chain: &[Point<T>]| -> Vec<f64> {
-            // Where the chain is at the height of each band's lower end drawn down (even) and upper end drawn up (odd).
             let mut at = 0;
-            let mut borders = Vec::with_capacity(2 * BANDS);
-            // Lower end of band b, less a bit; upper end of band b - 1, plus a bit: in order of height.
+            let mut borders = Vec::with_capacity(2 * BANDS + 2);
             for edge in 0..=BANDS {
                 for bit in [-1e-6, 1e-6] {
                     let y = (edge as f64 + bit) / scale;
@@ -178,30 +198,23 @@ impl<T: Coordinate> Filter<T> {
             borders
         };
         let (right, left) = (borders(&right), borders(&left));
-        // Both chains are convex, so within a band they are farther out than at one of its ends.
+        // Both sides bulge outwards, so within a band they are farther out than at one of its ends.
         let inside = (0..BANDS)
             .map(|band| {
                 let (lower, upper) = (2 * band, 2 * (band + 1) + 1);
-                // NaN, at the top and the bottom, drops nothing: no comparison with it holds.
-                let from = if left[lower] > left[upper] {
-                    left[lower]
-                } else {
-                    left[upper]
-                };
-                let to = if right[lower] < right[upper] {
-                    right[lower]
-                } else {
-                    right[upper]
-                };
-                let known = !(left[lower].is_nan() || left[upper].is_nan());
-                if known {
-                    [from + margin, to - margin]
-                } else {
-                    [f64::NAN; 2]
+                // The first band and the last reach beyond the sample. NaN drops nothing: no comparison
+                // with it holds.
+                if left[lower].is_nan() || left[upper].is_nan() {
+                    return [f64::NAN; 2];
                 }
+                [
+                    left[lower].max(left[upper]) + margin,
+                    right[lower].min(right[upper]) - margin,
+                ]
             })
             .collect();
         Some(Filter {
+            view,
             low,
             middle,
             scale,
@@ -220,13 +233,14 @@ impl<T: Coordinate> Filter<T> {
             let room = &mut left[count..count + block.len()];
             let mut kept = 0;
             for point in block {
-                let band = point.y.offset(self.low) * self.scale;
+                let seen = (self.view)(*point);
+                // Below and above all bands it is the first and the last, which hold nothing for certain.
+                let band = (seen.y.offset(self.low) * self.scale) as usize;
+                let [from, to] = self.inside[band.min(BANDS - 1)];
+                let x = seen.x.offset(self.middle);
                 // Written everywhere, counted where it stays: no branch to guess wrong.
                 room[kept] = *point;
-                let x = point.x.offset(self.middle);
-                let [from, to] = self.inside[(band as usize).min(BANDS - 1)];
-                let inside = (band >= 0.0) & (band < BANDS as f64) & (from < x) & (x < to);
-                kept += usize::from(!inside);
+                kept += 1 - usize::from(from < x) * usize::from(x < to);
             }
             count += kept;
         }
@@ -387,7 +401,7 @@ mod tests {
                 let mut sorted = points.clone();
                 sorted.sort_unstable_by(by_height);
                 sorted.dedup();
-                let expected = around(&sorted, keep, Comparison::Exact);
+                let expected = around(&sorted, keep, Comparison::Exact, &Sequential);
                 let found = convex_hull(&points, keep, Comparison::Exact, &Sequential);
                 assert_eq!(found, expected, "kind {kind}");
                 assert_eq!(
@@ -395,6 +409,7 @@ mod tests {
                     expected,
                     "kind {kind} forked"
                 );
+                // An eps may keep other corners, but the same ones on any number of threads.
                 let by_eps = convex_hull(&points, keep, Comparison::Eps(1e-9), &Sequential);
                 assert_eq!(convex_hull(&points, keep, Comparison::Eps(1e-9), &OnThreads(2)), by_eps);
             }
