@@ -486,7 +486,7 @@ fn place<T: Coordinate>(
                 point,
                 pieces - pieces / 2,
                 join,
-            )
+            );
         },
     );
 }

@@ -1,9 +1,9 @@
 //! Delaunay triangulation: no point lies inside the circle through the corners of a triangle.
 //!
 //! Divide and conquer (Guibas, Stolfi: Primitives for the manipulation of general subdivisions and the computation
-//! of Voronoi diagrams, 1985), with cuts that take turns between upright and level (Dwyer 1987), so that the parts
-//! stay compact: the points are split at the median, each half is triangulated, perhaps on another thread, and the
-//! halves are sewn together from one end of the cut to the other. O(n log n) always, some 100 bytes for
+//! of Voronoi diagrams, 1985): upright strips of points, each halved again and again by level cuts, so that the parts
+//! stay compact (Lee, Schachter: Two algorithms for constructing a Delaunay triangulation, 1980, and Dwyer 1987).
+//! Parts are triangulated, perhaps on several threads, and sewn together from one end of the cut to the other. O(n log n) always, some 150 bytes for
 //! a point. Every decision is the exact sign of an orientation or an in-circle test (Shewchuk's, by the `robust`
 //! crate), so grids, points on one circle and points on one line need no special care. The edges are kept
 //! as the rings of those that leave each point, in counter-clockwise order: the half of the quad-edge structure that
@@ -32,7 +32,7 @@ pub fn delaunay(points: &[Point], join: &dyn Join) -> Vec<[u32; 3]> {
     if sites.at.len() < 3 {
         return Vec::new();
     }
-    let (rings, _) = triangulate(&sites, 0, sites.at.len(), Cut::Upright, pieces, join);
+    let (rings, _) = triangulate(&sites, 0, sites.at.len(), pieces, join);
     rings.triangles(&sites)
 }
 
@@ -47,13 +47,6 @@ enum Cut {
 }
 
 impl Cut {
-    fn other(self) -> Cut {
-        match self {
-            Cut::Upright => Cut::Level,
-            Cut::Level => Cut::Upright,
-        }
-    }
-
     /// Different points are never equal.
     #[inline]
     fn order(self, p: Point, q: Point) -> Ordering {
@@ -67,28 +60,28 @@ impl Cut {
     }
 }
 
-/// Puts points in the order in which they are triangulated: halved again and again, three or less from left to right.
-fn arrange(points: &mut [(Point, u32)], cut: Cut, pieces: usize, join: &dyn Join) {
-    if points.len() <= 3 {
-        points.sort_unstable_by(|(p, _), (q, _)| Cut::Upright.order(*p, *q));
+/// Sorts the points of each strip, which are given from left to right, upwards.
+fn arrange(points: &mut [(Point, u32)], strip: usize, pieces: usize, join: &dyn Join) {
+    if points.len() <= strip {
+        points.sort_unstable_by(|(p, _), (q, _)| Cut::Level.order(*p, *q));
         return;
     }
-    let middle = points.len() / 2;
-    points.select_nth_unstable_by(middle, |(p, _), (q, _)| cut.order(*p, *q));
-    let (low, high) = points.split_at_mut(middle);
+    let (low, high) = points.split_at_mut(points.len() / 2);
     if pieces <= 1 {
-        arrange(low, cut.other(), 1, join);
-        arrange(high, cut.other(), 1, join);
+        arrange(low, strip, 1, join);
+        arrange(high, strip, 1, join);
     } else {
         join.join(
-            || arrange(low, cut.other(), pieces / 2, join),
-            || arrange(high, cut.other(), pieces - pieces / 2, join),
+            || arrange(low, strip, pieces / 2, join),
+            || arrange(high, strip, pieces - pieces / 2, join),
         );
     }
 }
 
 /// The different points, as [`arrange`] puts them.
 struct Sites {
+    /// At most so many in each strip.
+    strip: usize,
     at: Vec<Point>,
     /// Their numbers in the input.
     number: Vec<u32>,
@@ -100,9 +93,16 @@ impl Sites {
         // Of equal points the least number comes first, and stays.
         sites.sort_unstable_by(|(p, i), (q, j)| Cut::Upright.order(*p, *q).then(i.cmp(j)));
         sites.dedup_by(|next, kept| next.0 == kept.0);
-        arrange(&mut sites, Cut::Upright, pieces, join);
+        // Some points wide, where they are spread evenly.
+        let strip = (STRIP_WIDTH * (sites.len() as f64).sqrt()).max(3.0) as usize;
+        arrange(&mut sites, strip, pieces, join);
         let (at, number) = sites.into_iter().unzip();
-        Sites { at, number }
+        Sites { strip, at, number }
+    }
+
+    /// How so many neighbours are cut in halves: until they are one strip, upright.
+    fn cut(&self, count: usize) -> Cut {
+        if count > self.strip { Cut::Upright } else { Cut::Level }
     }
 
     fn coord(&self, site: u32) -> robust::Coord<f64> {
@@ -137,6 +137,9 @@ impl Sites {
         cut.order(self.at[a as usize], self.at[b as usize])
     }
 }
+
+/// Times the square root of the number of points: those in a strip.
+const STRIP_WIDTH: f64 = 2.0;
 
 /// Shewchuk's bound on the error of a plain in-circle test, in parts of the sum of its terms' magnitudes.
 const CIRCLE_BOUND: f64 = (10.0 + 48.0 * f64::EPSILON) * f64::EPSILON / 2.0;
@@ -254,52 +257,43 @@ impl Rings {
     }
 
     /// Triangulates the sites from `start` to `end`, at least two; the ends are those of the cut.
-    fn build(&mut self, sites: &Sites, start: usize, end: usize, cut: Cut) -> Ends {
-        if end - start > 3 {
-            let middle = start + (end - start) / 2;
-            let left = self.build(sites, start, middle, cut.other());
-            let right = self.build(sites, middle, end, cut.other());
-            return self.sew(sites, left, right, cut);
+    fn build(&mut self, sites: &Sites, start: usize, end: usize) -> Ends {
+        if end - start <= 3 {
+            return self.smallest(sites, start as u32, end - start);
         }
-        let ends = self.smallest(sites, start as u32, end - start);
-        if cut == Cut::Upright {
-            ends
-        } else {
-            self.turned(sites, ends, cut)
+        let middle = start + (end - start) / 2;
+        let low = self.build(sites, start, middle);
+        let high = self.build(sites, middle, end);
+        self.sew_halves(sites, [start, middle, end], low, high)
+    }
+
+    fn sew_halves(&mut self, sites: &Sites, [start, middle, end]: [usize; 3], low: Ends, high: Ends) -> Ends {
+        let turned = |ends: Ends, count: usize| {
+            let turn = sites.cut(end - start) == Cut::Upright && sites.cut(count) == Cut::Level;
+            if turn { self.upright(sites, ends) } else { ends }
+        };
+        let (low, high) = (turned(low, middle - start), turned(high, end - middle));
+        self.sew(sites, low, high)
+    }
+
+    /// The ends of an upright cut instead of those of a level one: a walk clockwise along the outline, which rises and
+    /// falls only once. From bottom to left and from top to right.
+    fn upright(&self, sites: &Sites, Ends { left, mut right }: Ends) -> Ends {
+        let order = |a: u32, b: u32| sites.order(Cut::Upright, a, b);
+        let mut backward = self.previous(left);
+        while order(self.target(backward), self.origin(backward)).is_lt() {
+            backward = self.left_next(backward);
+        }
+        while order(self.target(right), self.origin(right)).is_gt() {
+            right = self.left_next(right);
+        }
+        Ends {
+            left: self.next(backward),
+            right,
         }
     }
 
-    /// The ends in the order of the other cut `to`: a walk along the outline, which rises and falls only once.
-    fn turned(&self, sites: &Sites, ends: Ends, to: Cut) -> Ends {
-        let Ends { mut left, mut right } = ends;
-        match to {
-            Cut::Level => {
-                // Counter-clockwise, from left to bottom and from right to top.
-                while sites.order(to, self.target(left), self.origin(left)).is_lt() {
-                    left = self.next(back(left));
-                }
-                let mut forward = self.next(right);
-                while sites.order(to, self.target(forward), self.origin(forward)).is_gt() {
-                    forward = self.next(back(forward));
-                }
-                right = self.previous(forward);
-            }
-            Cut::Upright => {
-                // Clockwise, from bottom to left and from top to right.
-                let mut backward = self.previous(left);
-                while sites.order(to, self.target(backward), self.origin(backward)).is_lt() {
-                    backward = self.left_next(backward);
-                }
-                left = self.next(backward);
-                while sites.order(to, self.target(right), self.origin(right)).is_gt() {
-                    right = self.left_next(right);
-                }
-            }
-        }
-        Ends { left, right }
-    }
-
-    /// Two or three sites, from left to right.
+    /// Two or three sites of a strip, upwards.
     fn smallest(&mut self, sites: &Sites, first: u32, count: usize) -> Ends {
         match count {
             2 => {
@@ -330,10 +324,8 @@ impl Rings {
         }
     }
 
-    /// Makes one triangulation of two, on both sides of a cut. Their own ends are those of the other cut. In what
-    /// follows the cut is upright.
-    fn sew(&mut self, sites: &Sites, left: Ends, right: Ends, cut: Cut) -> Ends {
-        let [left, right] = [left, right].map(|ends| self.turned(sites, ends, cut));
+    /// Makes one triangulation of two, on both sides of a cut. In what follows the cut is upright.
+    fn sew(&mut self, sites: &Sites, left: Ends, right: Ends) -> Ends {
         let (mut outer_left, mut inner_left) = (left.left, left.right);
         let (mut inner_right, mut outer_right) = (right.left, right.right);
         // Down to the common tangent below both.
@@ -458,22 +450,22 @@ impl Rings {
     }
 }
 
-fn triangulate(sites: &Sites, start: usize, end: usize, cut: Cut, pieces: usize, join: &dyn Join) -> (Rings, Ends) {
+fn triangulate(sites: &Sites, start: usize, end: usize, pieces: usize, join: &dyn Join) -> (Rings, Ends) {
     if pieces <= 1 {
         let mut rings = Rings::default();
         // Three edges for a point, two directions, and some that are taken out again.
         rings.edges.reserve(6 * (end - start));
-        let ends = rings.build(sites, start, end, cut);
+        let ends = rings.build(sites, start, end);
         return (rings, ends);
     }
-    // Where `build` would split too: the answer must not depend on the pieces.
     let middle = start + (end - start) / 2;
-    let ((mut rings, left), (other, right)) = join.join(
-        || triangulate(sites, start, middle, cut.other(), pieces / 2, join),
-        || triangulate(sites, middle, end, cut.other(), pieces - pieces / 2, join),
+    // Cut where `build` would cut too: the answer must not depend on the pieces.
+    let ((mut rings, low), (other, high)) = join.join(
+        || triangulate(sites, start, middle, pieces / 2, join),
+        || triangulate(sites, middle, end, pieces - pieces / 2, join),
     );
     let by = rings.append(other);
-    let ends = rings.sew(sites, left, right.moved(by), cut);
+    let ends = rings.sew_halves(sites, [start, middle, end], low, high.moved(by));
     (rings, ends)
 }
 

@@ -109,10 +109,10 @@ fn first_pair<T: Coordinate>(points: &[Point<T>], pairs: &[[Point<T>; 2]]) -> [u
         Vec::new()
     };
     for (number, point) in points.iter().enumerate() {
-        if few.is_empty() || few.contains(point) {
-            if let Some(first) = first.get_mut(&key(*point)) {
-                *first = (*first).min(number as u32);
-            }
+        if (few.is_empty() || few.contains(point))
+            && let Some(first) = first.get_mut(&key(*point))
+        {
+            *first = (*first).min(number as u32);
         }
     }
     let numbered = pairs.iter().map(|pair| {

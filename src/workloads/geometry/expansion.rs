@@ -118,11 +118,8 @@ impl Mul for &Expansion {
     type Output = Expansion;
 
     fn mul(self, other: &Expansion) -> Expansion {
-        let mut product = Expansion::default();
-        for part in &other.0 {
-            product = &product + &self.times_f64(*part);
-        }
-        product
+        let scaled = other.0.iter().map(|part| self.times_f64(*part));
+        scaled.reduce(|sum, term| &sum + &term).unwrap_or_default()
     }
 }
 
@@ -237,9 +234,10 @@ mod tests {
             let [a, b, c, d] = [a, b, c, d].map(i128::from);
             let exact = &(&whole(a) * &whole(b)) + &(&whole(c) * &whole(d));
             // Halved, so that the sum fits.
-            let known = a * b / 2 + c * d / 2 + (a * b % 2 + c * d % 2) / 2;
+            let odd = a * b % 2 + c * d % 2;
+            let known = a * b / 2 + c * d / 2 + odd / 2;
             let rest = &exact - &(&whole(known) + &whole(known));
-            let left = (a * b % 2 + c * d % 2) % 2;
+            let left = odd % 2;
             prop_assert_eq!((&rest - &whole(left)).sign(), Ordering::Equal);
         }
 

@@ -20,6 +20,8 @@ const SMALLEST_FILTERED: usize = 4096;
 /// One point of so many is in the sample.
 const SAMPLED: usize = 64;
 const BANDS: usize = 1024;
+/// If more than one point of so many is left, they are filtered once more.
+const MANY_LEFT: usize = 32;
 /// Fewer points than this are not worth another thread.
 const SMALLEST_PIECE: usize = 32 * 1024;
 
@@ -34,7 +36,7 @@ pub fn convex_hull<T: Coordinate>(
 ) -> Vec<Point<T>> {
     // With an eps every point may change what the next is held against, so all are kept.
     let filter = if comparison == Comparison::Exact {
-        Filter::new(points)
+        Filter::new(points, |p| p)
     } else {
         None
     };
@@ -46,7 +48,7 @@ pub fn convex_hull<T: Coordinate>(
 /// The points that may be on the hull, by height, each once.
 fn candidates<T: Coordinate>(
     points: &[Point<T>],
-    filter: Option<&Filter<T>>,
+    filter: Option<&Filter<T, impl Fn(Point<T>) -> Point<T> + Sync>>,
     grain: usize,
     join: &dyn Join,
 ) -> Vec<Point<T>> {
@@ -55,6 +57,13 @@ fn candidates<T: Coordinate>(
             Some(filter) => filter.outside(points),
             None => points.to_vec(),
         };
+        // Many left? A crowd at the lowest or highest points goes with bands that stand upright.
+        if filter.is_some()
+            && left.len() > points.len() / MANY_LEFT
+            && let Some(upright) = Filter::new(&left, turned)
+        {
+            left = upright.outside(&left);
+        }
         for point in &mut left {
             *point = Point::new(point.x.plain(), point.y.plain());
         }
@@ -126,8 +135,14 @@ fn around<T: Coordinate>(
     right
 }
 
-/// Level bands, and in each what lies inside the hull of a sample for certain.
-struct Filter<T> {
+fn turned<T>(p: Point<T>) -> Point<T> {
+    Point::new(p.y, p.x)
+}
+
+/// Level bands, and in each what lies inside the hull of a sample for certain. `V` is how it sees
+/// points: as they are, or with x and y exchanged, which makes the bands upright.
+struct Filter<T, V> {
+    view: V,
     low: T,
     middle: T,
     /// Bands for each unit of height.
@@ -136,12 +151,12 @@ struct Filter<T> {
     inside: Vec<[f64; 2]>,
 }
 
-impl<T: Coordinate> Filter<T> {
-    fn new(points: &[Point<T>]) -> Option<Filter<T>> {
+impl<T: Coordinate, V: Fn(Point<T>) -> Point<T>> Filter<T, V> {
+    fn new(points: &[Point<T>], view: V) -> Option<Filter<T, V>> {
         if points.len() < SMALLEST_FILTERED {
             return None;
         }
-        let mut sample: Vec<Point<T>> = points.iter().step_by(SAMPLED).copied().collect();
+        let mut sample: Vec<Point<T>> = points.iter().step_by(SAMPLED).map(|p| view(*p)).collect();
         sample.sort_unstable_by(by_height);
         let [right, left] = [Side::Left, Side::Right].map(|turning| chain(&sample, turning, false, Comparison::Exact));
         let (first, last) = (*right.first()?, *right.last()?);
@@ -187,7 +202,8 @@ impl<T: Coordinate> Filter<T> {
         let inside = (0..BANDS)
             .map(|band| {
                 let (lower, upper) = (2 * band, 2 * (band + 1) + 1);
-                // NaN, beyond the top and the bottom, drops nothing: no comparison with it holds.
+                // The first band and the last reach beyond the sample. NaN drops nothing: no comparison
+                // with it holds.
                 if left[lower].is_nan() || left[upper].is_nan() {
                     return [f64::NAN; 2];
                 }
@@ -198,6 +214,7 @@ impl<T: Coordinate> Filter<T> {
             })
             .collect();
         Some(Filter {
+            view,
             low,
             middle,
             scale,
@@ -216,13 +233,14 @@ impl<T: Coordinate> Filter<T> {
             let room = &mut left[count..count + block.len()];
             let mut kept = 0;
             for point in block {
-                let band = point.y.offset(self.low) * self.scale;
+                let seen = (self.view)(*point);
+                // Below and above all bands it is the first and the last, which hold nothing for certain.
+                let band = (seen.y.offset(self.low) * self.scale) as usize;
+                let [from, to] = self.inside[band.min(BANDS - 1)];
+                let x = seen.x.offset(self.middle);
                 // Written everywhere, counted where it stays: no branch to guess wrong.
                 room[kept] = *point;
-                let x = point.x.offset(self.middle);
-                let [from, to] = self.inside[(band as usize).min(BANDS - 1)];
-                let inside = (band >= 0.0) & (band < BANDS as f64) & (from < x) & (x < to);
-                kept += usize::from(!inside);
+                kept += 1 - usize::from(from < x) * usize::from(x < to);
             }
             count += kept;
         }

@@ -730,7 +730,9 @@ mod tests {
         let mut unit = || random.below(1 << 52) as f64 / (1_u64 << 52) as f64;
         for corners in [3, 50, 700] {
             let polygon: Vec<Point> = (0..corners)
-                .map(|at| Point::new(0.05 + unit(), 0.0).rotated(f64::from(at) / f64::from(corners) * 6.28))
+                .map(|at| {
+                    Point::new(0.05 + unit(), 0.0).rotated(f64::from(at) / f64::from(corners) * std::f64::consts::TAU)
+                })
                 .collect();
             let mut points: Vec<Point> = (0..3000)
                 .map(|_| Point::new(unit() - 0.5, unit() - 0.5) * 2.2)

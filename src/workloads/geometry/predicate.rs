@@ -292,7 +292,7 @@ pub(super) fn distance<T: Coordinate>(a: Point<T>, b: Point<T>) -> f64 {
 pub(super) fn compare_distances<T: Coordinate>([a, b]: [Point<T>; 2], [c, d]: [Point<T>; 2]) -> Ordering {
     let (p, q) = (square_distance(a, b), square_distance(c, d));
     settled(p - q, 8.0 * ROUNDING * (p + q))
-        .or_else(|| Some(lossless_square(a, b)?.partial_cmp(&lossless_square(c, d)?)?))
+        .or_else(|| lossless_square(a, b)?.partial_cmp(&lossless_square(c, d)?))
         .unwrap_or_else(|| {
             let (p, q) = (exact_vector(a, b), exact_vector(c, d));
             (&exact_dot(&p, &p) - &exact_dot(&q, &q)).sign()
@@ -415,11 +415,11 @@ mod tests {
 
         #[test]
         fn sides_are_those_of_the_robust_crate(
-            grid in proptest::array::uniform8(0..6_i32),
-            ulps in proptest::array::uniform8(0..3_u64),
+            grid in proptest::array::uniform6(0..6_i32),
+            ulps in proptest::array::uniform6(0..3_u64),
         ) {
             let at = |i: usize| f64::from_bits((0.1 * f64::from(grid[i]) + 7.3).to_bits() + ulps[i]);
-            let [a, b, c, d] = [0, 2, 4, 6].map(|i| Point::new(at(i), at(i + 1)));
+            let [a, b, c] = [0, 2, 4].map(|i| Point::new(at(i), at(i + 1)));
             let turn = robust::orient2d(coord(a), coord(b), coord(c)).partial_cmp(&0.0).unwrap();
             prop_assert_eq!(f64::side(a, b, c), Side::of(turn));
             prop_assert_eq!(cross_sign(c, a, c, b), turn);
