@@ -733,18 +733,19 @@ mod tests {
         let late = params(&[
             ("ranks", ParamValue::Integer(3)),
             ("straggler_rank", ParamValue::Integer(1)),
-            ("straggler_work", ParamValue::Integer(10_000)),
-            ("deadline_ms", ParamValue::Integer(200)),
+            ("straggler_work", ParamValue::Integer(15_000)),
+            ("deadline_ms", ParamValue::Integer(400)),
         ]);
         let prepared = Allreduce.prepare(&late, 5).unwrap();
         let answer = prepared.run(0, &OnThreads(3));
-        assert_eq!(answer.text, "rank 1 did not send step 0 within 200ms");
+        assert_eq!(answer.text, "rank 1 did not send step 0 within 400ms");
         let mismatch = prepared.verify(0, &answer).unwrap_err();
         assert!(mismatch.message.starts_with("rank 1 did not send step 0"), "{mismatch}");
 
         let patient = params(&[
             ("ranks", ParamValue::Integer(3)),
             ("straggler_rank", ParamValue::Integer(1)),
+            ("straggler_work", ParamValue::Integer(5_000)),
         ]);
         let prepared = Allreduce.prepare(&patient, 5).unwrap();
         let answer = prepared.run(0, &OnThreads(3));

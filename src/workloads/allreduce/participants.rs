@@ -794,7 +794,7 @@ mod tests {
             deadline: PATIENCE,
             bring: &|rank, _| {
                 if rank == 1 {
-                    std::thread::sleep(Duration::from_millis(100));
+                    std::thread::sleep(Duration::from_millis(300));
                 }
             },
             taken: &|_, _| (),
