@@ -207,9 +207,13 @@ impl Workload for Allreduce {
         let by_steps = params.text("exchange") == "steps";
         let direct = params.text("algorithm") == "direct";
         let scratch = if by_steps && direct { rows } else { 0 };
-        // A program has at most 2 (N - 1) steps; each gives a stage with what it needs. For direct,
-        // a stage needs all others.
-        let programs = if by_steps { ranks * (2 * ranks + 2) * 400 } else { 0 };
+        // A program has at most 2 (N - 1) steps, and each gives a stage with what it needs; direct has
+        // N - 1 steps and few stages, but two of them need all others.
+        let programs = match (by_steps, direct) {
+            (false, _) => 0,
+            (true, true) => ranks * (ranks * 150 + 700),
+            (true, false) => ranks * (2 * ranks + 2) * 220,
+        };
         // Blocks in the cache for each thread of a forked task.
         let blocks = workers as u64 * 8 * 4096;
         let workers = workers.max(1) as u64;
@@ -729,18 +733,19 @@ mod tests {
         let late = params(&[
             ("ranks", ParamValue::Integer(3)),
             ("straggler_rank", ParamValue::Integer(1)),
-            ("straggler_work", ParamValue::Integer(10_000)),
-            ("deadline_ms", ParamValue::Integer(200)),
+            ("straggler_work", ParamValue::Integer(15_000)),
+            ("deadline_ms", ParamValue::Integer(400)),
         ]);
         let prepared = Allreduce.prepare(&late, 5).unwrap();
         let answer = prepared.run(0, &OnThreads(3));
-        assert_eq!(answer.text, "rank 1 did not send step 0 within 200ms");
+        assert_eq!(answer.text, "rank 1 did not send step 0 within 400ms");
         let mismatch = prepared.verify(0, &answer).unwrap_err();
         assert!(mismatch.message.starts_with("rank 1 did not send step 0"), "{mismatch}");
 
         let patient = params(&[
             ("ranks", ParamValue::Integer(3)),
             ("straggler_rank", ParamValue::Integer(1)),
+            ("straggler_work", ParamValue::Integer(5_000)),
         ]);
         let prepared = Allreduce.prepare(&patient, 5).unwrap();
         let answer = prepared.run(0, &OnThreads(3));

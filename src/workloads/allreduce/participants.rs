@@ -223,7 +223,9 @@ fn needs(programs: &[Vec<Step>], plans: &[Vec<Stage>], rank: usize, at: usize) -
                 .filter(|(_, earlier)| earlier.step < stage.step && meets(&earlier.range));
             let mut needs = vec![Needs { rank: from, stage: 0 }];
             needs.extend(earlier.map(|(stage, _)| Needs { rank: from, stage }));
-            // Those to whom we sent, before, what will now be written over.
+            // Those to whom we sent, before, what will now be written over. (In all four
+            // algorithms what is written here has come of what they read; but that the slices don't
+            // overlap must not hang on it.)
             for (number, step) in programs[rank].iter().enumerate().take(stage.step) {
                 let Some(send) = step.send.as_ref().filter(|send| meets(&send.range)) else {
                     continue;
@@ -792,7 +794,7 @@ mod tests {
             deadline: PATIENCE,
             bring: &|rank, _| {
                 if rank == 1 {
-                    std::thread::sleep(Duration::from_millis(100));
+                    std::thread::sleep(Duration::from_millis(300));
                 }
             },
             taken: &|_, _| (),

@@ -132,10 +132,11 @@ fn typed<T: Value, S: Stream>(participant: &mut Participant<S>, trial: &Trial) -
 }
 
 /// The constants of the cost model: alpha from rings of one element a chunk, gamma from combining
-/// in memory, beta from what a ring of some megabytes takes more. The exchange that is predicted
-/// is none of these.
+/// in memory, beta from what a ring of some megabytes takes more.
 fn calibrate<T: Value, S: Stream>(participant: &mut Participant<S>, trial: &Trial) -> Result<Prediction, Failure> {
-    const BYTES: usize = 4 << 20;
+    let bytes = trial.elements.saturating_mul(size_of::<T>());
+    // Long enough to hide alpha, and beyond the caches if the rows are.
+    let long_bytes = bytes.clamp(1 << 20, 16 << 20);
     let ranks = participant.ranks();
     let hops = 2.0 * (ranks - 1) as f64;
     let mut ring = |elements: usize, times: usize| {
@@ -149,10 +150,10 @@ fn calibrate<T: Value, S: Stream>(participant: &mut Participant<S>, trial: &Tria
         Ok::<f64, Failure>(least)
     };
     let alpha = ring(ranks, 50)? / hops;
-    let long = ring(BYTES / size_of::<T>(), 5)?;
+    let long = ring(long_bytes / size_of::<T>(), 5)?;
     let (mut ours, theirs) = (
-        vec![T::default(); BYTES / size_of::<T>()],
-        vec![T::default(); BYTES / size_of::<T>()],
+        vec![T::default(); long_bytes / size_of::<T>()],
+        vec![T::default(); long_bytes / size_of::<T>()],
     );
     let mut combining = f64::INFINITY;
     for _ in 0..3 {
@@ -160,14 +161,13 @@ fn calibrate<T: Value, S: Stream>(participant: &mut Participant<S>, trial: &Tria
         combine(trial.op, &mut ours, std::hint::black_box(&theirs));
         combining = combining.min(watch.elapsed().as_secs_f64());
     }
-    let gamma = combining / BYTES as f64;
-    let share = (ranks - 1) as f64 / ranks as f64 * BYTES as f64;
+    let gamma = combining / long_bytes as f64;
+    let share = (ranks - 1) as f64 / ranks as f64 * long_bytes as f64;
     let beta = ((long - hops * alpha - share * gamma) / (2.0 * share)).max(0.0);
-    let bytes = (trial.elements * size_of::<T>()) as f64;
     Ok(Prediction {
         alpha,
         beta_s_per_byte: beta,
         gamma_s_per_byte: gamma,
-        seconds: cost(alpha, beta, gamma, ranks, bytes).of(trial.algorithm),
+        seconds: cost(alpha, beta, gamma, ranks, bytes as f64).of(trial.algorithm),
     })
 }
