@@ -11,7 +11,8 @@
 //! **u8.** Weights are whole multiples of 2^-p, with the largest p up to 22 that lets the axis'
 //! greatest weight fit 16 bits: `w` becomes `trunc(w * 2^p + 1/2)`, with `- 1/2` when it is negative. A pass
 //! gives `clamp((2^(p-1) + sum of weight * value) >> p, 0, 255)`: to the nearest, halves upwards. Rows
-//! are done first, then columns, with u8 between. That is PyTorch's rule, and to the bit.
+//! are done first, then columns, with u8 between; a pass that would keep the size is left out. That is
+//! PyTorch's rule, and to the bit.
 
 /// How values between pixels are found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
