@@ -337,7 +337,11 @@ mod tests {
     fn the_first_stray_index_is_told_whatever_thread_finds_it() {
         let (planes, taken, plane) = (16, 900, 3600);
         let input = floats(planes * taken, 6);
-        for (strays, first) in [(&[(7, 3600)][..], 7), (&[(14_000, -1), (901, i64::MAX)], 901)] {
+        for (strays, first) in [
+            (&[(7, 3600)][..], 7),
+            (&[(14_000, -1), (901, i64::MAX)], 901),
+            (&[(14_000, -1), (13_000, 4000)], 13_000),
+        ] {
             let mut indices = vec![0; input.len()];
             for (at, index) in strays {
                 indices[*at] = *index;
