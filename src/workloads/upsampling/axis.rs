@@ -184,10 +184,19 @@ fn point<R: Arithmetic>(scale: R, i: usize, align_corners: bool, cubic: bool) ->
     if align_corners {
         return scale * i;
     }
-    let half = R::of(0.5);
     // Fused, because that is how compilers make PyTorch's `scale * (i + 0.5f) - 0.5f`.
-    let at = scale.fused(i + half, R::of(-0.5));
+    let at = scale.fused(i + R::of(0.5), R::of(-0.5));
     if !cubic && at < R::of(0.0) { R::of(0.0) } else { at }
+}
+
+/// The point of bilinear in f32, whose kernel for large outputs rounds the product too: far from the
+/// origin that moves a point by more than what our results may differ.
+fn bilinear_point(scale: f32, i: usize, ask: &Ask) -> f32 {
+    if ask.align_corners || ask.small {
+        return point(scale, i, ask.align_corners, false);
+    }
+    let product = scale * (i as f32 + 0.5);
+    (product - 0.5).max(0.0)
 }
 
 /// The pixel at or before the point, and how far behind it the point lies (0 to 1).
@@ -260,7 +269,7 @@ pub(super) fn of_f32(ask: &Ask) -> Axis<f32> {
                 axis.weight.extend([1.0, 0.0]);
             }
             Mode::Bilinear => {
-                let (first, rest) = split(point(scale, i, ask.align_corners, false), ask.input);
+                let (first, rest) = split(bilinear_point(scale, i, ask), ask.input);
                 let last = (first + 1).min(ask.input as i64 - 1);
                 axis.index.extend([first as u32, last as u32]);
                 axis.weight.extend([1.0 - rest, rest]);
