@@ -337,7 +337,11 @@ mod tests {
     fn the_first_stray_index_is_told_whatever_thread_finds_it() {
         let (planes, taken, plane) = (16, 900, 3600);
         let input = floats(planes * taken, 6);
-        for (strays, first) in [(&[(7, 3600)][..], 7), (&[(14_000, -1), (901, i64::MAX)], 901)] {
+        for (strays, first) in [
+            (&[(7, 3600)][..], 7),
+            (&[(14_000, -1), (901, i64::MAX)], 901),
+            (&[(14_000, -1), (13_000, 4000)], 13_000),
+        ] {
             let mut indices = vec![0; input.len()];
             for (at, index) in strays {
                 indices[*at] = *index;
@@ -864,6 +868,89 @@ mod tests {
             ),
         ] {
             assert_eq!(solve(&Upsampling, case).as_deref(), Ok(expected));
+        }
+    }
+
+    /// Values that a parameter should not have, among some that it may.
+    fn odd() -> impl Strategy<Value = Value> {
+        let number = prop::sample::select(vec![
+            json!(0),
+            json!(1),
+            json!(2),
+            json!(3),
+            json!(-1),
+            json!(5000),
+            json!(1 << 31),
+            json!(1_i64 << 53),
+            json!(i64::MAX),
+            json!(i64::MIN),
+            json!(u64::MAX),
+            json!(0.5),
+            json!(1.5),
+            json!(1e-300),
+            json!(1e300),
+            json!("NaN"),
+            json!(null),
+            json!(true),
+            json!({}),
+            json!([]),
+        ]);
+        prop_oneof![
+            3 => number.clone(),
+            2 => prop::collection::vec(number, 0..5).prop_map(Value::Array),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn no_case_panics_or_takes_more_than_its_share(
+            operation in prop::sample::select(super::super::case::OPERATIONS.to_vec()),
+            params in prop::collection::btree_map(
+                prop::sample::select(vec![
+                    "size", "scale_factor", "align_corners", "antialias", "recompute_scale_factor", "upscale_factor",
+                    "downscale_factor", "kernel_size", "stride", "padding", "output_size", "output_padding",
+                    "dilation", "groups",
+                ]),
+                odd(),
+                0..6,
+            ),
+            mode in prop::sample::select(vec!["nearest", "nearest-exact", "bilinear", "bicubic"]),
+            bytes in any::<bool>(),
+            extra in prop::option::of(odd()),
+        ) {
+            let own: &[&str] = match operation {
+                "interpolate" => &["size", "scale_factor", "align_corners", "antialias", "recompute_scale_factor"],
+                "pixel_shuffle" => &["upscale_factor"],
+                "pixel_unshuffle" => &["downscale_factor"],
+                "max_unpool2d" => &["kernel_size", "stride", "padding", "output_size"],
+                _ => &["stride", "padding", "output_padding", "dilation", "groups"],
+            };
+            let mut params: serde_json::Map<String, Value> = params
+                .into_iter()
+                .filter(|(name, _)| own.contains(name))
+                .map(|(name, value)| (name.to_owned(), value))
+                .collect();
+            if operation == "interpolate" {
+                params.insert("mode".to_owned(), json!(mode));
+            }
+            let mut case = json!({
+                "op": operation,
+                "params": params,
+                "input": [[[[1, 2], [3, 4]], [[5, 6], [7, 8]], [[5, 6], [7, 8]], [[5, 6], [7, 8]]]],
+            });
+            if bytes {
+                case["dtype"] = json!("u8");
+            }
+            if operation == "max_unpool2d" {
+                case["indices"] = extra.unwrap_or_else(|| json!([[[[0, 0], [0, 0]], [[0, 0], [0, 0]], [[0, 0], [0, 0]], [[0, 0], [0, 0]]]]));
+            } else if operation == "conv_transpose2d" {
+                case["weight"] = json!([[[[1, 2]]], [[[3, 4]]], [[[1, 2]]], [[[3, 4]]]]);
+                case["bias"] = extra.unwrap_or(Value::Null);
+            }
+            // Told or refused; a panic fails the test.
+            let _ = Upsampling.solve(&case, &Sequential);
         }
     }
 }

@@ -11,7 +11,8 @@
 //! **u8.** Weights are whole multiples of 2^-p, with the largest p up to 22 that lets the axis'
 //! greatest weight fit 16 bits: `w` becomes `trunc(w * 2^p + 1/2)`, with `- 1/2` when it is negative. A pass
 //! gives `clamp((2^(p-1) + sum of weight * value) >> p, 0, 255)`: to the nearest, halves upwards. Rows
-//! are done first, then columns, with u8 between. That is PyTorch's rule, and to the bit.
+//! are done first, then columns, with u8 between; a pass that would keep the size is left out. That is
+//! PyTorch's rule, and to the bit.
 
 /// How values between pixels are found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,10 +184,19 @@ fn point<R: Arithmetic>(scale: R, i: usize, align_corners: bool, cubic: bool) ->
     if align_corners {
         return scale * i;
     }
-    let half = R::of(0.5);
     // Fused, because that is how compilers make PyTorch's `scale * (i + 0.5f) - 0.5f`.
-    let at = scale.fused(i + half, R::of(-0.5));
+    let at = scale.fused(i + R::of(0.5), R::of(-0.5));
     if !cubic && at < R::of(0.0) { R::of(0.0) } else { at }
+}
+
+/// The point of bilinear in f32, whose kernel for large outputs rounds the product too: far from the
+/// origin that moves a point by more than what our results may differ.
+fn bilinear_point(scale: f32, i: usize, ask: &Ask) -> f32 {
+    if ask.align_corners || ask.small {
+        return point(scale, i, ask.align_corners, false);
+    }
+    let product = scale * (i as f32 + 0.5);
+    (product - 0.5).max(0.0)
 }
 
 /// The pixel at or before the point, and how far behind it the point lies (0 to 1).
@@ -259,7 +269,7 @@ pub(super) fn of_f32(ask: &Ask) -> Axis<f32> {
                 axis.weight.extend([1.0, 0.0]);
             }
             Mode::Bilinear => {
-                let (first, rest) = split(point(scale, i, ask.align_corners, false), ask.input);
+                let (first, rest) = split(bilinear_point(scale, i, ask), ask.input);
                 let last = (first + 1).min(ask.input as i64 - 1);
                 axis.index.extend([first as u32, last as u32]);
                 axis.weight.extend([1.0 - rest, rest]);

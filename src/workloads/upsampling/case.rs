@@ -6,9 +6,9 @@ use super::axis::Mode;
 use super::images::Shape;
 use super::interpolation::{self, Interpolation, Resize, Target, resized};
 use super::rows::Pixel;
-use super::shuffle::{pixel_shuffle_into, pixel_shuffled, pixel_unshuffle_into, pixel_unshuffled};
+use super::shuffle::{pixel_shuffle, pixel_shuffled, pixel_unshuffle, pixel_unshuffled};
 use super::transposed::{self, KernelShape, TransposedConvolution, Transposition};
-use super::unpool::{Pooling, max_unpool_into_zeros, unpooled};
+use super::unpool::{Pooling, max_unpool, unpooled};
 use crate::json::{Case, kind, nested};
 use crate::{BadInput, Join};
 
@@ -354,12 +354,11 @@ fn shuffle<P: Told>(operation: &str, params: &Value, images: &Images, join: &dyn
     };
     affordable(field, output, 0)?;
     let pixels = images.pixels::<P>()?;
-    let mut made = vec![P::default(); output.count()];
-    if up {
-        pixel_shuffle_into(join, &pixels, input, factor, &mut made);
+    let (_, made) = if up {
+        pixel_shuffle(join, &pixels, input, factor)?
     } else {
-        pixel_unshuffle_into(join, &pixels, input, factor, &mut made);
-    }
+        pixel_unshuffle(join, &pixels, input, factor)?
+    };
     Ok(images.answer(output, &made))
 }
 
@@ -424,8 +423,7 @@ fn unpool(case: &Case<'_>, params: &Value, images: &Images, join: &dyn Join) -> 
         }
         whole.push(*index as i64);
     }
-    let mut made = vec![0.0; output.count()];
-    max_unpool_into_zeros(join, &images.pixels::<f32>()?, &whole, input.plane(), &mut made)?;
+    let made = max_unpool(join, &images.pixels::<f32>()?, &whole, input.plane(), output.plane())?;
     Ok(images.answer(output, &made))
 }
 

@@ -3,6 +3,7 @@
 //! With factor r, output channel c at (y r + i, x r + j) is input channel c r^2 + i r + j at (y, x). No value
 //! changes; the work is to read r rows side by side and to write one, and it is bound by memory.
 
+use super::fresh::zeros;
 use super::images::Shape;
 use super::level::Level;
 use super::rows::Pixel;
@@ -55,6 +56,32 @@ fn squared(field: &str, factor: usize) -> Result<usize, BadInput> {
             format!("is {factor}; give a factor of at least 1 whose square fits 64 bits"),
         )
     })
+}
+
+/// [`pixel_shuffle_into`] new memory.
+pub fn pixel_shuffle<P: Pixel>(
+    join: &dyn Join,
+    input: &[P],
+    shape: Shape,
+    factor: usize,
+) -> Result<(Shape, Vec<P>), BadInput> {
+    let made = pixel_shuffled(shape, factor)?;
+    let mut output = zeros(made.count());
+    pixel_shuffle_into(join, input, shape, factor, &mut output);
+    Ok((made, output))
+}
+
+/// [`pixel_unshuffle_into`] new memory.
+pub fn pixel_unshuffle<P: Pixel>(
+    join: &dyn Join,
+    input: &[P],
+    shape: Shape,
+    factor: usize,
+) -> Result<(Shape, Vec<P>), BadInput> {
+    let made = pixel_unshuffled(shape, factor)?;
+    let mut output = zeros(made.count());
+    pixel_unshuffle_into(join, input, shape, factor, &mut output);
+    Ok((made, output))
 }
 
 /// Outputs of fewer bytes than this stay in the cache for whoever reads them next.

@@ -3,6 +3,7 @@
 //! An index counts pixels within its own plane of the output, as the pooling gives them. Where two
 //! values name one place (windows that overlap), the later one in memory stays.
 
+use super::fresh::zeros;
 use super::images::Shape;
 use crate::{BadInput, Join};
 
@@ -102,6 +103,19 @@ pub fn max_unpool_into(
     output: &mut [f32],
 ) -> Result<(), StrayIndex> {
     scatter(join, input, indices, taken, output, false)
+}
+
+/// [`max_unpool_into`] new memory, for planes of `plane` values.
+pub fn max_unpool(
+    join: &dyn Join,
+    input: &[f32],
+    indices: &[i64],
+    taken: usize,
+    plane: usize,
+) -> Result<Vec<f32>, StrayIndex> {
+    let mut output = zeros(input.len() / taken.max(1) * plane);
+    max_unpool_into_zeros(join, input, indices, taken, &mut output)?;
+    Ok(output)
 }
 
 /// As [`max_unpool_into`], for an output that holds zeros already, as new memory does.
