@@ -68,6 +68,8 @@ impl<W> Drop for Borrowed<'_, W> {
 /// The first `length` values of a buffer that grows as needed; what they hold is left over.
 pub(super) fn room<T: Copy + Default>(buffer: &mut Vec<T>, length: usize) -> &mut [T] {
     if buffer.len() < length {
+        // Exactly: what a task takes is told beforehand.
+        buffer.reserve_exact(length - buffer.len());
         buffer.resize(length, T::default());
     }
     &mut buffer[..length]

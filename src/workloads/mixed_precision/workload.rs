@@ -188,7 +188,7 @@ pub(super) fn task_bytes(settings: &Settings, mode: Mode) -> u64 {
     let weights = parameters * (sum * (1 + settings.optimizer.moments() as u64 + shards) + copy);
     let batches = IMAGES as u64 * 2 + settings.batch as u64 * (PIXELS as u64 * stored + 4);
     let products = shards * for_mode!(mode, T => packed_bytes::<T>(settings, rows as usize));
-    let check = parameters * 8 * 6 + ORACLE_STEPS as u64 * settings.batch as u64 * 2 + 64 * 1024;
+    let check = parameters * 8 * 6 + ORACLE_STEPS as u64 * settings.batch as u64 * 2 + 96 * 1024;
     weights + batches + shards * workspace + products + check
 }
 
