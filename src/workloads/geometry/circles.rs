@@ -373,7 +373,9 @@ mod tests {
                     panic!("not the same")
                 };
                 assert_eq!(lines.len(), tangents, "{a:?} {b:?}");
-                lines.iter().for_each(|line| touches_both(a, b, line));
+                for line in &lines {
+                    touches_both(a, b, line);
+                }
             }
         }
         assert_eq!(circle_circle(five, five, EXACT), CircleMeeting::Same);

@@ -1,14 +1,17 @@
 //! Delaunay triangulation: no point lies inside the circle through the corners of a triangle.
 //!
 //! Divide and conquer (Guibas, Stolfi: Primitives for the manipulation of general subdivisions and the computation
-//! of Voronoi diagrams, 1985): the points are sorted by x and split, each half is triangulated, perhaps on another
-//! thread, and the halves are sewn together from the bottom upwards. O(n log n) always, some 100 bytes for
+//! of Voronoi diagrams, 1985): upright strips of points, each halved again and again by level cuts, so that the parts
+//! stay compact (Lee, Schachter: Two algorithms for constructing a Delaunay triangulation, 1980, and Dwyer 1987).
+//! Parts are triangulated, perhaps on several threads, and sewn together from one end of the cut to the other. O(n log n) always, some 100 bytes for
 //! a point. Every decision is the exact sign of an orientation or an in-circle test (Shewchuk's, by the `robust`
 //! crate), so grids, points on one circle and points on one line need no special care. The edges are kept
 //! as the rings of those that leave each point, in counter-clockwise order: the half of the quad-edge structure that
 //! a triangulation needs.
 //!
 //! Exact for the coordinates that `predicate.rs` allows, and their differences.
+
+use std::cmp::Ordering;
 
 use super::{Coordinate, Point, Side};
 use crate::Join;
@@ -19,38 +22,87 @@ use crate::Join;
 /// on an empty circle any triangulation of them is right; ours is the same for the same points however `join` forks.
 /// Coordinates must be finite.
 pub fn delaunay(points: &[Point], join: &dyn Join) -> Vec<[u32; 3]> {
-    let sites = Sites::new(points);
-    if sites.at.len() < 3 {
-        return Vec::new();
-    }
     // Pieces of less than some thousand points are not worth a fork, nor the copy when they are sewn together.
     let pieces = if join.width() > 1 {
-        (2 * join.width()).min(sites.at.len() / 4096)
+        (2 * join.width()).min(points.len() / 4096)
     } else {
         1
     };
+    let sites = Sites::new(points, pieces, join);
+    if sites.at.len() < 3 {
+        return Vec::new();
+    }
     let (rings, _) = triangulate(&sites, 0, sites.at.len(), pieces, join);
     rings.triangles(&sites)
 }
 
-/// The different points, from left to right; of equal x upwards.
+/// How a set of points is cut in two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cut {
+    /// Into left and right; of equal x the lower ones are further left.
+    Upright,
+    /// Into lower and upper, of equal y the right ones are lower: the same, seen after a quarter turn clockwise of the
+    /// plane. Orientations and circles are the same seen from there, so both cuts are sewn by one code.
+    Level,
+}
+
+impl Cut {
+    /// Different points are never equal.
+    #[inline]
+    fn order(self, p: Point, q: Point) -> Ordering {
+        let [(a, b), (c, d)] = match self {
+            Cut::Upright => [(p.x, q.x), (p.y, q.y)],
+            Cut::Level => [(p.y, q.y), (q.x, p.x)],
+        };
+        // Coordinates are numbers, so they can always be compared.
+        let by = |p: f64, q: f64| p.partial_cmp(&q).unwrap_or(Ordering::Equal);
+        by(a, b).then_with(|| by(c, d))
+    }
+}
+
+/// Sorts the points of each strip, which are given from left to right, upwards.
+fn arrange(points: &mut [(Point, u32)], strip: usize, pieces: usize, join: &dyn Join) {
+    if points.len() <= strip {
+        points.sort_unstable_by(|(p, _), (q, _)| Cut::Level.order(*p, *q));
+        return;
+    }
+    let (low, high) = points.split_at_mut(points.len() / 2);
+    if pieces <= 1 {
+        arrange(low, strip, 1, join);
+        arrange(high, strip, 1, join);
+    } else {
+        join.join(
+            || arrange(low, strip, pieces / 2, join),
+            || arrange(high, strip, pieces - pieces / 2, join),
+        );
+    }
+}
+
+/// The different points, as [`arrange`] puts them.
 struct Sites {
+    /// At most so many in each strip.
+    strip: usize,
     at: Vec<Point>,
     /// Their numbers in the input.
     number: Vec<u32>,
 }
 
 impl Sites {
-    fn new(points: &[Point]) -> Sites {
-        let mut sorted: Vec<(Point, u32)> = points.iter().copied().zip(0..).collect();
-        // Of equal points the least number comes first. Plain: total_cmp tells -0 and 0 apart.
-        sorted.sort_unstable_by(|(p, i), (q, j)| {
-            let by = |a: f64, b: f64| a.plain().total_cmp(&b.plain());
-            by(p.x, q.x).then_with(|| by(p.y, q.y)).then(i.cmp(j))
-        });
-        sorted.dedup_by(|next, kept| next.0 == kept.0);
-        let (at, number) = sorted.into_iter().unzip();
-        Sites { at, number }
+    fn new(points: &[Point], pieces: usize, join: &dyn Join) -> Sites {
+        let mut sites: Vec<(Point, u32)> = points.iter().copied().zip(0..).collect();
+        // Of equal points the least number comes first, and stays.
+        sites.sort_unstable_by(|(p, i), (q, j)| Cut::Upright.order(*p, *q).then(i.cmp(j)));
+        sites.dedup_by(|next, kept| next.0 == kept.0);
+        // Some points wide, where they are spread evenly.
+        let strip = (STRIP_WIDTH * (sites.len() as f64).sqrt()).max(3.0) as usize;
+        arrange(&mut sites, strip, pieces, join);
+        let (at, number) = sites.into_iter().unzip();
+        Sites { strip, at, number }
+    }
+
+    /// How so many neighbours are cut in halves: until they are one strip, upright.
+    fn cut(&self, count: usize) -> Cut {
+        if count > self.strip { Cut::Upright } else { Cut::Level }
     }
 
     fn coord(&self, site: u32) -> robust::Coord<f64> {
@@ -67,9 +119,30 @@ impl Sites {
     /// Whether `d` is strictly inside the circle through `a`, `b` and `c`, which go counter-clockwise.
     #[inline]
     fn in_circle(&self, a: u32, b: u32, c: u32, d: u32) -> bool {
+        let at = self.at[d as usize];
+        let [u, v, w] = [a, b, c].map(|site| self.at[site as usize] - at);
+        let (mut value, mut size) = (0.0, 0.0);
+        for (lifted, p, q) in [(u, v, w), (v, w, u), (w, u, v)] {
+            let (left, right) = (p.x * q.y, p.y * q.x);
+            value += lifted.dot(lifted) * (left - right);
+            size += lifted.dot(lifted) * (left.abs() + right.abs());
+        }
+        if value.abs() > CIRCLE_BOUND * size {
+            return value > 0.0;
+        }
         robust::incircle(self.coord(a), self.coord(b), self.coord(c), self.coord(d)) > 0.0
     }
+
+    fn order(&self, cut: Cut, a: u32, b: u32) -> Ordering {
+        cut.order(self.at[a as usize], self.at[b as usize])
+    }
 }
+
+/// Times the square root of the number of points: those in a strip.
+const STRIP_WIDTH: f64 = 2.0;
+
+/// Shewchuk's bound on the error of a plain in-circle test, in parts of the sum of its terms' magnitudes.
+const CIRCLE_BOUND: f64 = (10.0 + 48.0 * f64::EPSILON) * f64::EPSILON / 2.0;
 
 /// A directed edge; the one with the last bit flipped goes the other way.
 type Edge = u32;
@@ -96,7 +169,7 @@ struct Rings {
     free: Vec<Edge>,
 }
 
-/// Edges of the outline: counter-clockwise from the leftmost point, clockwise from the rightmost.
+/// Edges of the outline: counter-clockwise from the first point, clockwise from the last, in the order of a cut.
 #[derive(Clone, Copy)]
 struct Ends {
     left: Edge,
@@ -183,10 +256,46 @@ impl Rings {
         self.free.push(edge);
     }
 
-    /// Triangulates the sites from `start` to `end`, at least two.
+    /// Triangulates the sites from `start` to `end`, at least two; the ends are those of the cut.
     fn build(&mut self, sites: &Sites, start: usize, end: usize) -> Ends {
-        let first = start as u32;
-        match end - start {
+        if end - start <= 3 {
+            return self.smallest(sites, start as u32, end - start);
+        }
+        let middle = start + (end - start) / 2;
+        let low = self.build(sites, start, middle);
+        let high = self.build(sites, middle, end);
+        self.sew_halves(sites, [start, middle, end], low, high)
+    }
+
+    fn sew_halves(&mut self, sites: &Sites, [start, middle, end]: [usize; 3], low: Ends, high: Ends) -> Ends {
+        let turned = |ends: Ends, count: usize| {
+            let turn = sites.cut(end - start) == Cut::Upright && sites.cut(count) == Cut::Level;
+            if turn { self.upright(sites, ends) } else { ends }
+        };
+        let (low, high) = (turned(low, middle - start), turned(high, end - middle));
+        self.sew(sites, low, high)
+    }
+
+    /// The ends of an upright cut instead of those of a level one: a walk clockwise along the outline, which rises and
+    /// falls only once. From bottom to left and from top to right.
+    fn upright(&self, sites: &Sites, Ends { left, mut right }: Ends) -> Ends {
+        let order = |a: u32, b: u32| sites.order(Cut::Upright, a, b);
+        let mut backward = self.previous(left);
+        while order(self.target(backward), self.origin(backward)).is_lt() {
+            backward = self.left_next(backward);
+        }
+        while order(self.target(right), self.origin(right)).is_gt() {
+            right = self.left_next(right);
+        }
+        Ends {
+            left: self.next(backward),
+            right,
+        }
+    }
+
+    /// Two or three sites of a strip, upwards.
+    fn smallest(&mut self, sites: &Sites, first: u32, count: usize) -> Ends {
+        match count {
             2 => {
                 let edge = self.add(first, first + 1);
                 Ends {
@@ -194,7 +303,7 @@ impl Rings {
                     right: back(edge),
                 }
             }
-            3 => {
+            _ => {
                 let a = self.add(first, first + 1);
                 let b = self.add(first + 1, first + 2);
                 self.insert(b, back(a));
@@ -212,16 +321,10 @@ impl Rings {
                     right: back(b),
                 }
             }
-            _ => {
-                let middle = start + (end - start) / 2;
-                let left = self.build(sites, start, middle);
-                let right = self.build(sites, middle, end);
-                self.sew(sites, left, right)
-            }
         }
     }
 
-    /// Makes one triangulation of two, the first wholly left of the second.
+    /// Makes one triangulation of two, on both sides of a cut. In what follows the cut is upright.
     fn sew(&mut self, sites: &Sites, left: Ends, right: Ends) -> Ends {
         let (mut outer_left, mut inner_left) = (left.left, left.right);
         let (mut inner_right, mut outer_right) = (right.left, right.right);
@@ -355,14 +458,14 @@ fn triangulate(sites: &Sites, start: usize, end: usize, pieces: usize, join: &dy
         let ends = rings.build(sites, start, end);
         return (rings, ends);
     }
-    // Where `build` would split too: the answer must not depend on the pieces.
     let middle = start + (end - start) / 2;
-    let ((mut rings, left), (other, right)) = join.join(
+    // Cut where `build` would cut too: the answer must not depend on the pieces.
+    let ((mut rings, low), (other, high)) = join.join(
         || triangulate(sites, start, middle, pieces / 2, join),
         || triangulate(sites, middle, end, pieces - pieces / 2, join),
     );
     let by = rings.append(other);
-    let ends = rings.sew(sites, left, right.moved(by));
+    let ends = rings.sew_halves(sites, [start, middle, end], low, high.moved(by));
     (rings, ends)
 }
 

@@ -96,5 +96,20 @@ mod tests {
                 + w[2] * (w[3] * w[7] - w[4] * w[6]);
             prop_assert_eq!(det3_sign([f[0], f[1], f[2]], [f[3], f[4], f[5]], [f[6], f[7], f[8]]), det.cmp(&0));
         }
+
+        /// Nearly dependent rows: the determinant is less than what plain arithmetic loses on the way.
+        #[test]
+        fn nearly_dependent_rows_are_told_apart(
+            p in prop::array::uniform3(1_i128 << 39..1 << 40),
+            e in prop::array::uniform3(-3_i128..=3),
+            nudge in prop::array::uniform3(-1_i128..=1),
+        ) {
+            let q: [i128; 3] = std::array::from_fn(|i| 2 * p[i] + e[i]);
+            let r: [i128; 3] = std::array::from_fn(|i| p[i] + q[i] + nudge[i]);
+            let det = p[0] * (q[1] * r[2] - q[2] * r[1]) - p[1] * (q[0] * r[2] - q[2] * r[0])
+                + p[2] * (q[0] * r[1] - q[1] * r[0]);
+            let [p, q, r] = [p, q, r].map(|row| row.map(|value| value as f64));
+            prop_assert_eq!(det3_sign(p, q, r), det.cmp(&0));
+        }
     }
 }
