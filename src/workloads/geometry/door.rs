@@ -23,10 +23,18 @@ use crate::nearest;
 use crate::{BadInput, Join, Sequential};
 
 /// What each op takes and gives, for the catalogue.
-pub(super) const SHAPES: &str = "Time O(n log n) for each op, but point_in_polygon by eps; see the module for sources. \
-    A point is [x, y], a segment or line two points, a circle {center, radius} or [x, y, radius], a polygon its corners in order. \
-    Whole numbers of 64 bits everywhere are worked out in whole numbers. comparison is \"exact\" (default), {\"eps\": 1e-9} or \
-    {\"both\": 1e-9}. Pairs are numbers i < j, ties go to the smallest.";
+pub(super) const SHAPES: &str = "Time O(n log n) or less, but for point_in_polygon by eps; sources are in the module. \
+    Ops as JSON: convex_hull {points, keep_collinear} -> {hull}; polygon_area {polygon} -> {area}; centroid {polygon} -> {centroid} \
+    (of the border where the area is 0); is_convex {polygon} -> {convex, strictly}; point_in_polygon {polygon, points} -> {where}; \
+    segment_intersection, line_intersection {a, b} -> {kind, points}; segment_crossings {segments} -> {pairs}; closest_pair, \
+    diameter {points} -> {distance, pair}; min_enclosing_circle {points} -> {center, radius}; half_plane_intersection {half_planes: \
+    [[a, b, c] for ax+by<=c]} -> {kind, polygon}; circle_intersection {a, b}, circle_line {circle, line} -> {kind, points}; \
+    tangents {point, circle} -> {points} where they touch, {a, b} -> {kind, outer, inner}; convex_intersection, minkowski_sum \
+    {a, b} -> {polygon, area}; delaunay {points} -> {triangles}; side {a, b, c} -> {side}; point_line_distance {line, point} -> \
+    {distance, signed, nearest}; point_segment_distance {segment, point} -> {distance, nearest}; dot, cross, angle {a, b}; \
+    rotate {points, radians, about} -> {points}. A point is [x, y], a segment or line two points, a polygon its corners in order, \
+    a circle {center, radius} or [x, y, radius]. Whole numbers of 64 bits everywhere are worked out in whole numbers. comparison is \
+    \"exact\" (default), {\"eps\": 1e-9} or {\"both\": 1e-9}. Pairs are numbers i < j, ties go to the smallest.";
 
 /// Of more crossing pairs than this the answer would take too much memory.
 const MOST_PAIRS: usize = 16_000_000;
@@ -203,9 +211,8 @@ fn one(op: &Op, input: &Value, join: &dyn Join) -> Result<Value, BadInput> {
 fn all_whole(value: &Value) -> bool {
     match value {
         Value::Array(items) => items.iter().all(all_whole),
-        // What is no number at all is refused by either reading.
-        Value::Number(_) => value.as_i64().is_some(),
-        _ => true,
+        // What is no number is refused by the reading as f64, which knows `"NaN"`.
+        other => other.as_i64().is_some(),
     }
 }
 
@@ -231,7 +238,7 @@ fn exactly<'a, const N: usize>(value: &'a Value, wanted: &str) -> Result<[&'a Va
 
 fn point<T: Number>(value: &Value) -> Result<Point<T>, String> {
     let [x, y] = exactly(value, "a point: [x, y]")?;
-    let read = |name: &str, value: &Value| T::read(value).map_err(|why| format!("has an {name} that {why}"));
+    let read = |name: &str, value: &Value| T::read(value).map_err(|why| format!("has a coordinate {name} that {why}"));
     Ok(Point::new(read("x", x)?, read("y", y)?))
 }
 
@@ -450,7 +457,9 @@ fn circle(value: &Value) -> Result<Circle, String> {
         },
         value => {
             let [x, y, radius] = exactly(value, WANTED)?;
-            let read = |name: &str, value: &Value| f64::read(value).map_err(|why| format!("has an {name} that {why}"));
+            let read = |name: &str, value: &Value| {
+                f64::read(value).map_err(|why| format!("has a coordinate {name} that {why}"))
+            };
             (Point::new(read("x", x)?, read("y", y)?), radius)
         }
     };
@@ -791,11 +800,11 @@ mod tests {
         );
         refused(
             r#"{"op":"convex_hull","points":[[0.5,0],[9007199254740993,1]]}"#,
-            "points: element 1 has an x that is 9007199254740993, which f64 cannot hold",
+            "points: element 1 has a coordinate x that is 9007199254740993, which f64 cannot hold",
         );
         refused(
             r#"{"op":"convex_hull","points":[[0,0],[18446744073709551615,1]]}"#,
-            "points: element 1 has an x that is 18446744073709551615, which f64 cannot hold",
+            "points: element 1 has a coordinate x that is 18446744073709551615, which f64 cannot hold",
         );
     }
 
@@ -841,23 +850,23 @@ mod tests {
             ),
             (
                 r#"{"op":"convex_hull","points":[[1,"NaN"]]}"#,
-                "points: element 0 has an y that is",
+                "points: element 0 has a coordinate y that is",
             ),
             (
                 r#"{"op":"convex_hull","points":[[1.5,"Infinity"]]}"#,
-                "points: element 0 has an y that is \"Infinity\"",
+                "points: element 0 has a coordinate y that is \"Infinity\"",
             ),
             (
                 r#"{"op":"convex_hull","points":[[1,null]]}"#,
-                "points: element 0 has an y that is null",
+                "points: element 0 has a coordinate y that is null",
             ),
             (
                 r#"{"op":"convex_hull","points":[[1.0,1e200]]}"#,
-                "points: element 0 has an y that is 1",
+                "points: element 0 has a coordinate y that is 1",
             ),
             (
                 r#"{"op":"convex_hull","points":[[1.0,1e-50]]}"#,
-                "points: element 0 has an y that is 0.0",
+                "points: element 0 has a coordinate y that is 0.0",
             ),
             (
                 r#"{"op":"convex_hull","points":[],"keep_collinear":1}"#,

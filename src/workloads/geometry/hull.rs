@@ -62,7 +62,7 @@ fn candidates<T: Coordinate>(
             && left.len() > points.len() / MANY_LEFT
             && let Some(upright) = Filter::new(&left, turned)
         {
-            left = upright.outside(&left);
+            left.retain(|p| !upright.is_inside(*p));
         }
         for point in &mut left {
             *point = Point::new(point.x.plain(), point.y.plain());
@@ -222,6 +222,18 @@ impl<T: Coordinate, V: Fn(Point<T>) -> Point<T>> Filter<T, V> {
         })
     }
 
+    /// Whether the point is inside for certain.
+    #[inline]
+    fn is_inside(&self, point: Point<T>) -> bool {
+        let seen = (self.view)(point);
+        // Below and above all bands it is the first and the last, which hold nothing for certain.
+        let band = (seen.y.offset(self.low) * self.scale) as usize;
+        let [from, to] = self.inside[band.min(BANDS - 1)];
+        let x = seen.x.offset(self.middle);
+        // A product and no `&&`: the second comparison is not jumped over.
+        usize::from(from < x) * usize::from(x < to) == 1
+    }
+
     /// The points that are not inside for certain.
     fn outside(&self, points: &[Point<T>]) -> Vec<Point<T>> {
         let mut left = vec![Point::default(); 256];
@@ -233,14 +245,9 @@ impl<T: Coordinate, V: Fn(Point<T>) -> Point<T>> Filter<T, V> {
             let room = &mut left[count..count + block.len()];
             let mut kept = 0;
             for point in block {
-                let seen = (self.view)(*point);
-                // Below and above all bands it is the first and the last, which hold nothing for certain.
-                let band = (seen.y.offset(self.low) * self.scale) as usize;
-                let [from, to] = self.inside[band.min(BANDS - 1)];
-                let x = seen.x.offset(self.middle);
                 // Written everywhere, counted where it stays: no branch to guess wrong.
                 room[kept] = *point;
-                kept += 1 - usize::from(from < x) * usize::from(x < to);
+                kept += 1 - usize::from(self.is_inside(*point));
             }
             count += kept;
         }
