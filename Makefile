@@ -7,7 +7,7 @@ STAMP := dashboard/node_modules/.package-lock.json
 DASHBOARD_SOURCES := $(shell find dashboard -path dashboard/node_modules -prune -o -path dashboard/dist -prune -o -type f -print 2>/dev/null)
 BINARY := $(or $(CARGO_TARGET_DIR),target)/release/threadscape
 
-.PHONY: help run build dashboard test test-rust test-dashboard test-browser lint bench clean need-node need-browser
+.PHONY: help run build dashboard test test-rust test-dashboard test-browser lint bench models clean need-node need-browser
 
 help: ## what each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 26
@@ -59,6 +59,9 @@ lint: ## formatting and clippy, warnings are errors
 
 bench: ## what we promise to cost, against limits and peers, as one table
 	@$(CARGO) bench --locked --bench reading --bench ledger --bench pools --bench workloads --bench serving
+
+models: ## train the language model of the medusa workload again (some minutes; the checkpoint is in the repository)
+	$(CARGO) run --locked --release -p threadscape-workloads --example train_medusa
 
 clean:
 	$(CARGO) clean

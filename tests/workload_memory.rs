@@ -166,6 +166,9 @@ fn workloads_take_no_more_memory_than_they_say() {
             vec![whole("ranks", 64), whole("elements", 64), choice("algorithm", "direct")],
         ),
         ("allreduce", vec![whole("ranks", 64), whole("elements", 64)]),
+        ("medusa", vec![]),
+        ("medusa", vec![choice("mode", "typical"), whole("texts", 8), whole("tokens", 192), whole("nodes", 64)]),
+        ("medusa", vec![choice("mode", "plain"), whole("tokens", 1), whole("prompt", 1), whole("nodes", 1)]),
     ];
     for (name, given) in cases {
         let workload = workloads::find(name).unwrap();
