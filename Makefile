@@ -10,7 +10,7 @@ BINARY := $(or $(CARGO_TARGET_DIR),target)/release/threadscape
 PEERS := $(or $(CARGO_TARGET_DIR),target)/peers
 NATIVE := $(PEERS)/native
 
-.PHONY: help run build dashboard test test-rust test-dashboard test-browser lint bench bench-peers clean need-node need-browser need-peers
+.PHONY: help run build dashboard test test-rust test-dashboard test-browser lint bench bench-peers models clean need-node need-browser need-peers
 
 help: ## what each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 26
@@ -84,6 +84,9 @@ $(NATIVE)/%: benches/peers/native/%.cpp benches/peers/native/protocol.hpp | need
 bench-peers: need-peers $(patsubst benches/peers/native/%.cpp,$(NATIVE)/%,$(wildcard benches/peers/native/*.cpp)) ## the workloads against what one would use instead; ONLY="title" for some rows
 	cd benches/peers && $(CARGO) build --release --locked --target-dir $(abspath $(PEERS))
 	@$(PEERS)/venv/bin/python benches/peers/run.py --ours $(PEERS)/release/ours --native $(NATIVE) --only "$(ONLY)"
+
+models: ## train the language model of the medusa workload again (some minutes; the checkpoint is in the repository)
+	$(CARGO) run --locked --release -p threadscape-workloads --example train_medusa
 
 clean:
 	$(CARGO) clean

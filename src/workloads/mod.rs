@@ -34,6 +34,7 @@ pub use lowest_common_ancestor::{
     AncestorIndex, Inlabel, LowestCommonAncestor, Preorder, Tree, answer_all, by_traversal,
 };
 pub use maximum_gap::{MaximumGap, maximum_gap};
+pub use medusa::Medusa;
 pub use merge_sorted_array::{MergeSortedArray, merge};
 pub use mixed_precision::MixedPrecision;
 pub use nearest::nearest;

@@ -1,4 +1,23 @@
 //! Medusa decoding: several tokens a step from one language model with extra heads.
+//!
+//! A language model says one token at a time, and on a processor each of them costs a reading of all
+//! weights. Medusa (Cai et al. 2024) guesses ahead: from the hidden state that the next token is made
+//! of, K extra heads guess the tokens after it ([`shape`]). Their likeliest guesses make a tree of
+//! candidates ([`tree`]), one pass verifies all of it, each candidate seeing its ancestors only
+//! ([`attention`]), and the longest path that the base model agrees with is kept ([`acceptance`],
+//! [`decode`]). A pass over few tokens costs little more than over one, since the weights are read
+//! once for all ([`packed`]); so the tree is as large as measured accuracy and measured cost make
+//! worth while.
+//!
+//! Greedy acceptance says *exactly* what plain greedy decoding says: a candidate's bits depend on the
+//! tokens on its own path alone. Typical acceptance keeps what is likely enough by the threshold
+//! min(epsilon, delta exp(-H)), and so says something else, faster.
+//!
+//! The model is small and real: four layers over 64 characters ([`alphabet`]), trained on the text in
+//! `text/` by [`network`] and the trainer of mixed precision, with attention by FlashAttention. Its
+//! checkpoint is `model.bin`; `make models` makes it again. [`oracle`] holds decoding against the
+//! definition. Units: probabilities are shares of 1, entropy is in nats, costs are multiples of a pass
+//! over one token.
 
 pub mod acceptance;
 pub mod alphabet;
@@ -13,6 +32,7 @@ mod shape;
 mod simd;
 pub mod tree;
 mod vector;
+mod workload;
 
 pub use decode::Decoder;
 pub use generate::{Guessed, Mode, Said, accuracies, generate};
@@ -21,6 +41,7 @@ pub use network::{Backbone, Drafts, Windows};
 pub use packed::rounded;
 pub use shape::Shape;
 pub use tree::Tree;
+pub use workload::Medusa;
 
 #[cfg(test)]
 mod tests {

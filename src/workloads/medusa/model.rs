@@ -221,11 +221,12 @@ impl Model {
         best_size(&self.accuracies, &self.costs)
     }
 
-    /// Bytes of weights and tables.
-    pub fn bytes(&self) -> u64 {
-        let drafts = self.accuracies.iter().map(|ranks| 24 + 8 * ranks.len()).sum::<usize>();
-        let weights = 2 * self.embed.len() + self.matrices().map(Packed::bytes).sum::<usize>();
-        (weights + 8 * self.turns.len() + 8 * self.costs.len() + drafts) as u64
+    /// Bytes of the model in the repository, before it is read.
+    pub fn standard_bytes() -> u64 {
+        let shape = Shape::STANDARD;
+        let weights = 2 * (shape.base_weights() + shape.drafts_weights());
+        let turns = 8 * (Shape::CONTEXT + MOST_ROWS) * Shape::HEAD_WIDTH / 2;
+        (weights + turns + 8 * (shape.drafts * RANKS + COSTS) + 4096) as u64
     }
 }
 
