@@ -318,8 +318,6 @@ fn workloads_take_no_more_memory_than_they_say() {
                 whole("nodes", 1),
             ],
         ),
-        ("medusa", vec![choice("mode", "typical"), whole("texts", 8), whole("tokens", 192), whole("nodes", 64)]),
-        ("medusa", vec![choice("mode", "plain"), whole("tokens", 1), whole("prompt", 1), whole("nodes", 1)]),
     ];
     for (name, given) in cases {
         let workload = workloads::find(name).unwrap();
