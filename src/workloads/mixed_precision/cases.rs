@@ -409,6 +409,7 @@ fn report<T: Stored, N: Classifier<T>>(
             "weights_f32": trainer.weight_bytes() * 4 / size_of::<T>(),
             "master": if mode.is_half() { master_bytes } else { 0 },
             "optimizer": master_bytes * settings.optimizer.moments(),
+            "allreduce_sent": trainer.allreduce_bytes(),
         },
         "policy": policy,
         "weights_digest": format!(

@@ -357,7 +357,7 @@ impl<T: Stored, N: Classifier<T>> Trainings<T, N> {
 }
 
 /// How far losses may be from those of f64, relative to 1 + loss, and weights relative to the way they
-/// went: 64 unit roundoffs, 0.03 in f16 and 0.25 in bf16. Measured: a tenth of it.
+/// went: 64 unit roundoffs, 0.03 in f16 and 0.25 in bf16.
 fn loss_bound<T: Stored>() -> f64 {
     64.0 * T::FORMAT.unit_roundoff()
 }
