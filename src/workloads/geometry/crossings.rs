@@ -41,7 +41,7 @@ pub fn crossings(segments: &[[Point; 2]], join: &dyn Join) -> Vec<(u32, u32)> {
 }
 
 /// As [`crossings`], but gives up when there are more than `limit` pairs, so that memory stays O(n + limit): some
-/// 100 bytes for a segment and 32 for a pair of the limit.
+/// 160 bytes for a segment and at most 64 for a pair of the limit.
 pub fn crossings_at_most(segments: &[[Point; 2]], limit: usize, join: &dyn Join) -> Result<Vec<(u32, u32)>, TooMany> {
     let sorted = from_left_to_right(segments);
     // Less than some thousand segments are not worth a fork.

@@ -3,7 +3,7 @@
 //! Divide and conquer (Guibas, Stolfi: Primitives for the manipulation of general subdivisions and the computation
 //! of Voronoi diagrams, 1985): upright strips of points, each halved again and again by level cuts, so that the parts
 //! stay compact (Lee, Schachter: Two algorithms for constructing a Delaunay triangulation, 1980, and Dwyer 1987).
-//! Parts are triangulated, perhaps on several threads, and sewn together from one end of the cut to the other. O(n log n) always, some 100 bytes for
+//! Parts are triangulated, perhaps on several threads, and sewn together from one end of the cut to the other. O(n log n) always, some 150 bytes for
 //! a point. Every decision is the exact sign of an orientation or an in-circle test (Shewchuk's, by the `robust`
 //! crate), so grids, points on one circle and points on one line need no special care. The edges are kept
 //! as the rings of those that leave each point, in counter-clockwise order: the half of the quad-edge structure that
