@@ -471,8 +471,15 @@ mod tests {
 
     fn windows(count: usize, length: usize, ahead: usize, given: usize) -> Windows {
         let mut random = Random::new(8, 0);
-        let tokens = (0..count * (length + ahead)).map(|_| random.below(VOCABULARY as u64) as u8).collect();
-        Windows { tokens, length, ahead, given }
+        let tokens = (0..count * (length + ahead))
+            .map(|_| random.below(VOCABULARY as u64) as u8)
+            .collect();
+        Windows {
+            tokens,
+            length,
+            ahead,
+            given,
+        }
     }
 
     /// Along some directions, the gradient is the slope of the loss: by central differences, whose
@@ -494,7 +501,13 @@ mod tests {
             // The gradient's own direction, then the signs of random parts of it.
             let direction: Vec<f32> = gradient
                 .iter()
-                .map(|g| if trial == 0 || random.coin() { *g / length as f32 } else { 0.0 })
+                .map(|g| {
+                    if trial == 0 || random.coin() {
+                        *g / length as f32
+                    } else {
+                        0.0
+                    }
+                })
                 .collect();
             let step = 2e-2;
             let loss_at = |step: f32| {
@@ -504,7 +517,10 @@ mod tests {
             };
             let slope = (loss_at(step) - loss_at(-step)) / (2.0 * f64::from(step)) * f64::from(scale);
             let expected: f64 = gradient.iter().zip(&direction).map(|(g, d)| f64::from(g * d)).sum();
-            assert!((slope - expected).abs() < 0.01 * length, "trial {trial}: slope {slope}, gradient {expected}");
+            assert!(
+                (slope - expected).abs() < 0.01 * length,
+                "trial {trial}: slope {slope}, gradient {expected}"
+            );
         }
     }
 
@@ -517,14 +533,20 @@ mod tests {
     #[test]
     fn the_heads_gradient_is_the_slope_of_their_loss() {
         let backbone = Network::<f32>::initial(&Backbone { shape: SHAPE }, 1);
-        let network = Drafts { shape: SHAPE, backbone: &backbone };
+        let network = Drafts {
+            shape: SHAPE,
+            backbone: &backbone,
+        };
         check(&network, &windows(2, 15, 3, 4));
     }
 
     #[test]
     fn a_new_head_begins_as_the_base_models_own() {
         let backbone = Network::<f32>::initial(&Backbone { shape: SHAPE }, 1);
-        let network = Drafts { shape: SHAPE, backbone: &backbone };
+        let network = Drafts {
+            shape: SHAPE,
+            backbone: &backbone,
+        };
         let weights = Network::<f32>::initial(&network, 1);
         assert!(weights[SHAPE.draft(1).mix].iter().all(|weight| *weight == 0.0));
         assert_eq!(weights[SHAPE.draft(1).unembed], backbone[SHAPE.unembed()]);

@@ -152,7 +152,7 @@ impl Workload for Medusa {
         model
             + HELD_OUT.len() as u64
             + (inputs as u64) * texts * (prompt as u64 + 24)
-            + workers * (texts.min(workers) * decoder + decoder.max(oracle) + 3 * texts * said)
+            + workers * ((texts.min(workers) * decoder).max(oracle) + 3 * texts * said)
             + 65536
     }
 
@@ -191,14 +191,26 @@ impl Workload for Medusa {
         let op = Case::open(input, &FIELDS)?.choice("op", &["tree", "typical", "greedy_verify", "generate"])?;
         match op {
             0 => tree_case(&Case::open(input, &["op", "choices"])?),
-            1 => typical_case(&Case::open(input, &["op", "logits", "epsilon", "delta", "temperature"])?),
+            1 => typical_case(&Case::open(
+                input,
+                &["op", "logits", "epsilon", "delta", "temperature"],
+            )?),
             2 => greedy_case(&Case::open(
                 input,
                 &["op", "choices", "node_tokens", "base_argmax_after_node"],
             )?),
             _ => generate_case(&Case::open(
                 input,
-                &["op", "prompt", "tokens", "mode", "nodes", "epsilon", "delta", "temperature"],
+                &[
+                    "op",
+                    "prompt",
+                    "tokens",
+                    "mode",
+                    "nodes",
+                    "epsilon",
+                    "delta",
+                    "temperature",
+                ],
             )?),
         }
     }
@@ -348,7 +360,9 @@ impl Prepared for Texts {
     fn run(&self, task: u64, join: &dyn Join) -> Answer {
         let (said, answer) = self.answer(task, join);
         for said in &said {
-            self.tally.passes.fetch_add(said.accepted.len() as u64, Ordering::Relaxed);
+            self.tally
+                .passes
+                .fetch_add(said.accepted.len() as u64, Ordering::Relaxed);
             let kept: usize = said.accepted.iter().sum();
             self.tally.kept.fetch_add(kept as u64, Ordering::Relaxed);
             for (head, guessed) in said.guessed.iter().enumerate().take(NAMED) {
@@ -497,10 +511,7 @@ fn rule(case: &Case<'_>, default: Option<Typical>) -> Result<Typical, BadInput> 
     for (name, value) in [("epsilon", rule.epsilon), ("delta", rule.delta)] {
         // Written so that NaN is refused too.
         if !(value >= 0.0 && value.is_finite()) {
-            return Err(BadInput::new(
-                name,
-                format!("is {value}; give a number of at least 0"),
-            ));
+            return Err(BadInput::new(name, format!("is {value}; give a number of at least 0")));
         }
     }
     if !(rule.temperature > 0.0 && rule.temperature.is_finite()) {
@@ -515,10 +526,16 @@ fn rule(case: &Case<'_>, default: Option<Typical>) -> Result<Typical, BadInput> 
 fn typical_case(case: &Case<'_>) -> Result<Value, BadInput> {
     let logits = case.numbers("logits")?;
     let rule = rule(case, None)?;
-    if let Some(at) = logits.iter().position(|logit| logit.is_nan() || *logit == f64::INFINITY) {
+    if let Some(at) = logits
+        .iter()
+        .position(|logit| logit.is_nan() || *logit == f64::INFINITY)
+    {
         return Err(BadInput::new(
             "logits",
-            format!("element {at} is {}; give finite numbers, or -Infinity for what cannot be", logits[at]),
+            format!(
+                "element {at} is {}; give finite numbers, or -Infinity for what cannot be",
+                logits[at]
+            ),
         ));
     }
     if !logits.iter().any(|logit| logit.is_finite()) {
@@ -600,7 +617,12 @@ fn generate_case(case: &Case<'_>) -> Result<Value, BadInput> {
         None => model.best_size(),
         Some(value) => match number(value) {
             Ok(nodes) if nodes.fract() == 0.0 && (1.0..=64.0).contains(&nodes) => nodes as usize,
-            _ => return Err(BadInput::new("nodes", format!("is {value}; give a whole number from 1 to 64"))),
+            _ => {
+                return Err(BadInput::new(
+                    "nodes",
+                    format!("is {value}; give a whole number from 1 to 64"),
+                ));
+            }
         },
     };
     let tree = model.tree(nodes);
@@ -745,7 +767,10 @@ mod tests {
     #[test]
     fn the_cases_of_the_paper() {
         let check = |input: &str, expected: &str| assert_eq!(solve(&Medusa, input).unwrap(), expected);
-        check(r#"{"op":"tree","choices":[]}"#, r#"{"depth":[0],"mask":[[1]],"nodes":1,"parent":[null]}"#);
+        check(
+            r#"{"op":"tree","choices":[]}"#,
+            r#"{"depth":[0],"mask":[[1]],"nodes":1,"parent":[null]}"#,
+        );
         check(
             r#"{"op":"greedy_verify","choices":[[0],[1],[0,0],[0,1]],"node_tokens":[5,8,9,3,4],"base_argmax_after_node":[8,4,0,7,11]}"#,
             r#"{"accepted_draft_tokens":[8,4],"bonus_token":11,"path_nodes":[0,1,4]}"#,
@@ -786,32 +811,80 @@ mod tests {
     #[test]
     fn bad_cases_are_refused_by_name() {
         for (input, expected) in [
-            (r#"{"op":"trees","choices":[]}"#, "op: `trees` is not known; did you mean `tree`?"),
+            (
+                r#"{"op":"trees","choices":[]}"#,
+                "op: `trees` is not known; did you mean `tree`?",
+            ),
             (r#"{"op":"tree"}"#, "choices: is missing"),
             (r#"{"op":"tree","choices":3}"#, "choices: is a number"),
             (r#"{"op":"tree","choices":[0]}"#, "choices: element 0 is a number"),
-            (r#"{"op":"tree","choices":[[-1]]}"#, "choices: element 0 must hold whole numbers"),
-            (r#"{"op":"tree","choices":[[0.5]]}"#, "choices: element 0 must hold whole numbers"),
+            (
+                r#"{"op":"tree","choices":[[-1]]}"#,
+                "choices: element 0 must hold whole numbers",
+            ),
+            (
+                r#"{"op":"tree","choices":[[0.5]]}"#,
+                "choices: element 0 must hold whole numbers",
+            ),
             (r#"{"op":"tree","choices":[[0,1]]}"#, "choices: element 0 is 2 long"),
-            (r#"{"op":"tree","choices":[[1],[0,1]]}"#, "choices: [0, 1] has no parent among the choices; give [0] too"),
+            (
+                r#"{"op":"tree","choices":[[1],[0,1]]}"#,
+                "choices: [0, 1] has no parent among the choices; give [0] too",
+            ),
             (r#"{"op":"tree","choices":[[]]}"#, "choices: [] is empty"),
-            (r#"{"op":"tree","choices":[],"logits":[]}"#, "logits: is not a field of this case"),
-            (r#"{"op":"typical","logits":[],"epsilon":0.1,"delta":0.1}"#, "logits: holds no finite number"),
-            (r#"{"op":"typical","logits":["NaN"],"epsilon":0.1,"delta":0.1}"#, "logits: element 0 is NaN"),
-            (r#"{"op":"typical","logits":[1],"epsilon":-1,"delta":0.1}"#, "epsilon: is -1"),
-            (r#"{"op":"typical","logits":[1],"epsilon":1,"delta":"NaN"}"#, "delta: is NaN"),
-            (r#"{"op":"typical","logits":[1],"epsilon":1,"delta":1,"temperature":0}"#, "temperature: is 0"),
+            (
+                r#"{"op":"tree","choices":[],"logits":[]}"#,
+                "logits: is not a field of this case",
+            ),
+            (
+                r#"{"op":"typical","logits":[],"epsilon":0.1,"delta":0.1}"#,
+                "logits: holds no finite number",
+            ),
+            (
+                r#"{"op":"typical","logits":["NaN"],"epsilon":0.1,"delta":0.1}"#,
+                "logits: element 0 is NaN",
+            ),
+            (
+                r#"{"op":"typical","logits":[1],"epsilon":-1,"delta":0.1}"#,
+                "epsilon: is -1",
+            ),
+            (
+                r#"{"op":"typical","logits":[1],"epsilon":1,"delta":"NaN"}"#,
+                "delta: is NaN",
+            ),
+            (
+                r#"{"op":"typical","logits":[1],"epsilon":1,"delta":1,"temperature":0}"#,
+                "temperature: is 0",
+            ),
             (r#"{"op":"typical","logits":[1],"delta":1}"#, "epsilon: is missing"),
             (
                 r#"{"op":"greedy_verify","choices":[[0]],"node_tokens":[1],"base_argmax_after_node":[1,2]}"#,
                 "node_tokens: holds 1 values, but the tree has 2 nodes",
             ),
-            (r#"{"op":"generate","prompt":"","tokens":1,"mode":"plain"}"#, "prompt: is 0 characters long"),
-            (r#"{"op":"generate","prompt":"7","tokens":1,"mode":"plain"}"#, "prompt: holds '7'"),
-            (r#"{"op":"generate","prompt":"a","tokens":256,"mode":"plain"}"#, "tokens: is 256; give 1 to 255"),
-            (r#"{"op":"generate","prompt":"a","tokens":0,"mode":"plain"}"#, "tokens: is 0"),
-            (r#"{"op":"generate","prompt":"a","tokens":1,"mode":"greedy","nodes":65}"#, "nodes: is 65"),
-            (r#"{"op":"generate","prompt":"a","tokens":1,"mode":"fast"}"#, "mode: `fast` is not known"),
+            (
+                r#"{"op":"generate","prompt":"","tokens":1,"mode":"plain"}"#,
+                "prompt: is 0 characters long",
+            ),
+            (
+                r#"{"op":"generate","prompt":"7","tokens":1,"mode":"plain"}"#,
+                "prompt: holds '7'",
+            ),
+            (
+                r#"{"op":"generate","prompt":"a","tokens":256,"mode":"plain"}"#,
+                "tokens: is 256; give 1 to 255",
+            ),
+            (
+                r#"{"op":"generate","prompt":"a","tokens":0,"mode":"plain"}"#,
+                "tokens: is 0",
+            ),
+            (
+                r#"{"op":"generate","prompt":"a","tokens":1,"mode":"greedy","nodes":65}"#,
+                "nodes: is 65",
+            ),
+            (
+                r#"{"op":"generate","prompt":"a","tokens":1,"mode":"fast"}"#,
+                "mode: `fast` is not known",
+            ),
         ] {
             let refused = solve(&Medusa, input).unwrap_err();
             assert!(refused.starts_with(expected), "{input}: {refused}");
