@@ -35,7 +35,7 @@ mod vector;
 mod workload;
 
 pub use decode::Decoder;
-pub use generate::{Guessed, Mode, Said, accuracies, generate};
+pub use generate::{Guessed, Mode, Said, accuracies, generate, go_on};
 pub use model::{COSTS, Model, RANKS};
 pub use network::{Backbone, Drafts, Windows};
 pub use packed::rounded;
