@@ -129,6 +129,7 @@ pub static CATALOGUE: &[&dyn Workload] = &[
     &FlashAttention,
     &MixedPrecision,
     &Allreduce,
+    &Medusa,
 ];
 
 /// The workload of this name.
