@@ -133,6 +133,7 @@ pub static CATALOGUE: &[&dyn Workload] = &[
     &Geometry,
     &MixedPrecision,
     &Allreduce,
+    &Medusa,
 ];
 
 /// The workload of this name.

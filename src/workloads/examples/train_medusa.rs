@@ -83,7 +83,7 @@ impl Settings {
         };
         Settings {
             base_steps: count("--base-steps", 1500),
-            draft_steps: count("--draft-steps", 1000),
+            draft_steps: count("--draft-steps", 900),
             base: argument("--base").map(PathBuf::from),
             length: count("--length", 256),
             out: argument("--out").map_or_else(

@@ -138,6 +138,7 @@ fn some<V: Vector, const FUSED: bool, const ROWS: usize>(
     let (scores, _) = scores.split_at(ROWS * capacity);
     let pairs = prefix / 2;
     for pair in 0..pairs {
+        #[expect(clippy::needless_range_loop, reason = "of every row's sums")]
         for side in 0..2 {
             let place = 2 * pair + side;
             let values = vectors(&values[place * HEAD..][..HEAD]);
@@ -251,4 +252,80 @@ pub fn exp<const FUSED: bool>(x: f32) -> f32 {
     // The low bits of `shifted` are n.
     let power = f32::from_bits((shifted.to_bits().wrapping_add(127)) << 23);
     if x > -87.0 { sum * power } else { 0.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Sequential;
+    use crate::flash_attention::{Heads, HeadsMut, Mask, forward};
+    use crate::medusa::simd::Level;
+    use crate::random::Random;
+
+    #[test]
+    fn a_tree_sees_what_flash_attention_with_the_same_mask_sees() {
+        let mut random = Random::new(5, 0);
+        for (prefix, rows) in [(0, 1), (1, 3), (40, 7), (64, 5), (130, 64)] {
+            let ancestors: Vec<u64> = (0..rows)
+                .map(|row| random.next() & ((1 << row) - 1) | 1 << row)
+                .collect();
+            let slots = prefix + rows;
+            let capacity = capacity(slots);
+            let mut numbers =
+                |count: usize| -> Vec<f32> { (0..count).map(|_| random.below(4001) as f32 / 1000.0 - 2.0).collect() };
+            let (queries, keys, mut values) = (numbers(rows * HEAD), numbers(slots * HEAD), numbers(slots * HEAD));
+            let (mut expected, mut log_sums) = (vec![0.0; rows * HEAD], vec![0.0; rows]);
+            forward(
+                &Sequential,
+                Heads::dense(&queries, 1, 1, rows, HEAD),
+                Heads::dense(&keys, 1, 1, slots, HEAD),
+                Heads::dense(&values, 1, 1, slots, HEAD),
+                Mask::Tree {
+                    prefix,
+                    ancestors: &ancestors,
+                },
+                Some(1.0),
+                None,
+                HeadsMut::dense(&mut expected, 1, 1, rows, HEAD),
+                &mut log_sums,
+            );
+            let mut cached_keys = vec![0.0; HEAD * capacity];
+            for (slot, key) in keys.chunks_exact(HEAD).enumerate() {
+                for (dimension, value) in key.iter().enumerate() {
+                    cached_keys[dimension * capacity + slot] = *value;
+                }
+            }
+            values.resize(capacity * HEAD, 0.0);
+            for level in Level::all() {
+                let cached = Cached {
+                    keys: &cached_keys,
+                    values: &values,
+                    capacity,
+                    prefix,
+                };
+                let (mut scores, mut mixed) = (vec![0.0; 4 * capacity], vec![0.0; rows * HEAD]);
+                attend(level, cached, &ancestors, &queries, HEAD, &mut scores, &mut mixed, HEAD);
+                for (ours, theirs) in mixed.iter().zip(&expected) {
+                    assert!(
+                        (ours - theirs).abs() < 2e-5,
+                        "{level:?} {prefix} {rows}: {ours}, not {theirs}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_exponential_is_within_two_units_in_the_last_place() {
+        for at in 0..200_000 {
+            let x = -86.9 + at as f32 * (174.0 / 200_000.0);
+            let expected = f64::from(x).exp();
+            for ours in [exp::<true>(x), exp::<false>(x)] {
+                let error = (f64::from(ours) - expected).abs() / expected;
+                assert!(error < 2.4e-7, "exp({x}) is {expected}, not {ours}");
+            }
+        }
+        assert_eq!(exp::<true>(f32::NEG_INFINITY), 0.0);
+        assert_eq!(exp::<false>(0.0), 1.0);
+    }
 }

@@ -91,7 +91,8 @@ impl<'m> Decoder<'m> {
         let cache = 2 * shape.layers * (shape.width * capacity * 4 + 24);
         let row = 3 * shape.width
             + shape.inner.max(3 * shape.width)
-            + (shape.width + shape.inner.max(shape.width)) / 2
+            + shape.width / 2
+            + shape.inner.max(shape.width) / 2
             + VOCABULARY;
         (cache + 4 * (rows * row + 4 * capacity + shape.drafts * VOCABULARY)) as u64
     }

@@ -45,13 +45,18 @@ pub fn generate(
     prompt: &[u8],
     count: usize,
 ) -> Said {
+    decoder.clear();
+    decoder.read(prompt);
+    go_on(decoder, model, mode, tree, count)
+}
+
+/// Says `count` tokens after what the decoder has just read.
+pub fn go_on(decoder: &mut Decoder<'_>, model: &Model, mode: Mode, tree: &Tree, count: usize) -> Said {
     let mut said = Said {
         tokens: Vec::with_capacity(count + tree.len()),
         accepted: Vec::with_capacity(count),
         guessed: vec![Guessed::default(); model.shape.drafts],
     };
-    decoder.clear();
-    decoder.read(prompt);
     if mode == Mode::Plain {
         let root = Tree::root();
         let mut next = argmax(decoder.logits(0));

@@ -35,7 +35,7 @@ mod vector;
 mod workload;
 
 pub use decode::Decoder;
-pub use generate::{Guessed, Mode, Said, accuracies, generate};
+pub use generate::{Guessed, Mode, Said, accuracies, generate, go_on};
 pub use model::{COSTS, Model, RANKS};
 pub use network::{Backbone, Drafts, Windows};
 pub use packed::rounded;
@@ -46,8 +46,7 @@ pub use workload::Medusa;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Sequential;
-    use crate::linear::{Element, bf16};
+    use crate::linear::Element;
     use crate::mixed_precision::Network;
     use crate::random::Random;
     use simd::Level;
@@ -118,6 +117,64 @@ mod tests {
                     let plain = generate(&mut decoder, &model, Mode::Plain, &tree, &prompt, 60);
                     let greedy = generate(&mut decoder, &model, Mode::Greedy, &tree, &prompt, 60);
                     assert_eq!(plain.tokens, greedy.tokens, "{level:?} seed {seed}, {nodes} nodes");
+                }
+            }
+        }
+    }
+
+    /// Stronger than equal text: every logit of every node of a tree has the bits that plain passes
+    /// over its path give, and what is kept of it goes on with the same bits.
+    #[test]
+    fn a_node_of_a_tree_has_the_bits_of_a_plain_pass() {
+        let model = random_model(7);
+        let mut random = Random::new(7, 2);
+        let choices: Vec<Vec<usize>> = [
+            &[0][..],
+            &[1],
+            &[2],
+            &[0, 0],
+            &[0, 1],
+            &[1, 0],
+            &[2, 3],
+            &[1, 0, 0],
+            &[1, 0, 4],
+        ]
+        .iter()
+        .map(|choice| choice.to_vec())
+        .collect();
+        let tree = Tree::new(&choices).unwrap();
+        let bits = |decoder: &Decoder<'_>, node: usize| -> Vec<u32> {
+            decoder.logits(node).iter().map(|logit| logit.to_bits()).collect()
+        };
+        for level in Level::all() {
+            for length in [1, 15, 16, 63, 64, 90] {
+                let prompt = random_text(&mut random, length);
+                let candidates = random_text(&mut random, tree.len());
+                for last in 0..tree.len() {
+                    let path = tree.path(last);
+                    let mut at_once = Decoder::at(level, &model, 160, 16);
+                    at_once.read(&prompt);
+                    at_once.pass(&candidates, &tree);
+                    let mut one_by_one = Decoder::at(level, &model, 160, 5);
+                    one_by_one.read(&prompt);
+                    for node in &path {
+                        one_by_one.pass(&[candidates[*node]], &Tree::root());
+                        one_by_one.keep(&[0]);
+                        assert_eq!(
+                            bits(&at_once, *node),
+                            bits(&one_by_one, 0),
+                            "{level:?} {length}, node {node}"
+                        );
+                    }
+                    at_once.keep(&path);
+                    for decoder in [&mut at_once, &mut one_by_one] {
+                        decoder.pass(&[9], &Tree::root());
+                    }
+                    assert_eq!(
+                        bits(&at_once, 0),
+                        bits(&one_by_one, 0),
+                        "{level:?} {length}, after {path:?}"
+                    );
                 }
             }
         }

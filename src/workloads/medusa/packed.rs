@@ -229,15 +229,11 @@ fn paired<const ROWS: usize, const VECTORS: usize>(piece: Piece<'_>) {
         for (row, sums) in sums.iter_mut().enumerate() {
             // SAFETY: there are `ROWS` rows of `pairs` words, as was checked.
             let input = unsafe { *piece.inputs.get_unchecked(row * piece.pairs + pair) };
-            let input = _mm512_set1_epi32(input as i32);
+            // SAFETY: only the type changes: sixteen words are thirty-two halves.
+            let input = unsafe { std::mem::transmute::<[u32; LANES], __m512bh>([input; LANES]) };
             for (sum, column) in sums.iter_mut().zip(&columns) {
                 // SAFETY: only the type changes: sixteen words are thirty-two halves.
-                let (column, input) = unsafe {
-                    (
-                        std::mem::transmute::<__m512i, __m512bh>(*column),
-                        std::mem::transmute::<__m512i, __m512bh>(input),
-                    )
-                };
+                let column = unsafe { std::mem::transmute::<__m512i, __m512bh>(*column) };
                 *sum = _mm512_dpbf16_ps(*sum, column, input);
             }
         }
@@ -299,9 +295,9 @@ mod tests {
             .collect();
         // Ties, and what rounds to infinity.
         numbers.extend([
-            1.003_906_25,
-            1.011_718_75,
-            -1.003_906_25,
+            f32::from_bits(0x3F80_8000),
+            f32::from_bits(0x3F81_8000),
+            -f32::from_bits(0x3F80_8000),
             f32::MAX,
             f32::MIN,
             f32::INFINITY,
@@ -337,7 +333,7 @@ mod tests {
                     let (row, output) = (at / outputs, at % outputs);
                     let terms: Vec<f64> = (0..inputs)
                         .map(|input| {
-                            let input_value = values(pairs[(row * inputs + input) / 2])[input % 2];
+                            let input_value = values(pairs[row * inputs / 2 + input / 2])[input % 2];
                             f64::from(input_value) * weights[output * inputs + input].to_f64()
                         })
                         .collect();

@@ -65,7 +65,7 @@ impl Tree {
                 0
             } else {
                 let by_path = |other: &&[usize]| other.len().cmp(&before.len()).then_with(|| (*other).cmp(before));
-                match sorted.binary_search_by(|other| by_path(other)) {
+                match sorted.binary_search_by(by_path) {
                     Ok(found) => found + 1,
                     Err(_) => return refuse(choice, format!("has no parent among the choices; give {before:?} too")),
                 }
