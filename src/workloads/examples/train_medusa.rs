@@ -169,7 +169,7 @@ fn sayings(model: &Model, text: &[u8], count: usize, prompt: usize, length: usiz
 fn costs(model: &Model, text: &[u8]) -> Vec<f64> {
     let mut decoder = Decoder::new(model, 256, COSTS);
     decoder.read(&text[..160]);
-    let mut least = vec![f64::INFINITY; COSTS];
+    let mut least = [f64::INFINITY; COSTS];
     for _ in 0..400 {
         for rows in 1..=COSTS {
             let tree = model.tree(rows);
@@ -228,7 +228,7 @@ fn main() {
 
     // Medusa's heads, on the base model as it decodes: rounded. Their windows are two thirds its own.
     let ahead = shape.drafts + 1;
-    let none = vec![Default::default(); shape.drafts_weights()];
+    let none = vec![half::bf16::ZERO; shape.drafts_weights()];
     let bare = Model::new(shape, &base, &none, Vec::new(), Vec::new());
     let said = sayings(&bare, &text, 1200, 32, length + ahead, &mut Dice(3));
     println!("for example: {:?}", alphabet::text(&said[0]));
