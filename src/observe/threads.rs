@@ -1430,7 +1430,8 @@ mod tests {
         let after = pass_until(&mut reader, |snapshot| &*snapshot.name == "sleep");
         assert_eq!(after.threads[0].key, before.threads[0].key);
         assert_eq!(after.started_total, 1);
-        assert_eq!(times.load(Ordering::Relaxed), seen + 1);
+        // More than once when a pass fell into the exec itself and saw a half of it.
+        assert!(times.load(Ordering::Relaxed) > seen);
     }
 
     #[test]

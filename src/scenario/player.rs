@@ -1202,7 +1202,7 @@ mod tests {
 
     const SMALL: &str = "mix = [{ workload = \"maximum_gap\", params = { elements = 200 } }]";
     /// Some ten milliseconds a task, also where the machine is quick.
-    const SLOW: &str = "mix = [{ workload = \"maximum_gap\", params = { elements = 300000, inputs = 1 } }]";
+    const SLOW: &str = "mix = [{ workload = \"maximum_gap\", params = { elements = 3000000, inputs = 1 } }]";
 
     fn keeps_identity(load: &LoadProgress) {
         assert_eq!(
