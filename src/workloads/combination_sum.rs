@@ -479,22 +479,33 @@ fn count_by_sums(candidates: &[u64], target: i64, reuse: bool) -> BySums {
 /// `ways[s]`: combinations of the kinds so far that add up to s. `None` once a number reached 2^63:
 /// two below that add up to less than 2^64, so none was wrong before it was seen.
 fn ways_in_64_bits(sorted: &[usize], target: usize, reuse: bool) -> Option<u64> {
+    const LANES: usize = 4;
     let mut ways = vec![0_u64; target + 1];
     ways[0] = 1;
     for kind in sorted.chunk_by(|a, b| a == b) {
         let value = kind[0];
         let mut seen = 0;
         if reuse {
-            // Upwards: what was just written already holds this kind, any number of times. In
-            // stretches of `value`, within which no sum stands on another.
+            // Upwards: what was just written already holds this kind, any number of times. Four sums
+            // at once, where none of them stands on another of the four.
             let mut start = value;
-            while start <= target {
+            while value >= LANES && start + LANES <= ways.len() {
                 let (below, here) = ways.split_at_mut(start);
-                for (here, below) in here.iter_mut().zip(&below[start - value..]) {
+                let (Some(below), Some(here)) = (
+                    below[start - value..].first_chunk::<LANES>(),
+                    here.first_chunk_mut::<LANES>(),
+                ) else {
+                    break;
+                };
+                for (here, below) in here.iter_mut().zip(below) {
                     *here = here.wrapping_add(*below);
                     seen |= *here;
                 }
-                start += value;
+                start += LANES;
+            }
+            for sum in start..=target {
+                ways[sum] = ways[sum].wrapping_add(ways[sum - value]);
+                seen |= ways[sum];
             }
         } else {
             // Downwards: what is below does not hold this kind yet.

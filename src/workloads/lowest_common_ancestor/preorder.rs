@@ -90,27 +90,51 @@ impl Preorder {
     }
 }
 
-impl AncestorIndex for Preorder {
+impl Preorder {
+    /// The place of the lowest common ancestor of the nodes at places `a` and `b`.
     #[inline]
-    fn lowest_common_ancestor(&self, p: u32, q: u32) -> u32 {
-        let (a, b) = (self.places[p as usize], self.places[q as usize]);
+    fn place_above(&self, a: u32, b: u32) -> u32 {
         if a == b {
-            return p;
+            return a;
         }
         let (first, last) = (a.min(b) as usize + 1, a.max(b) as usize);
         let (left, right) = (first / BLOCK, last / BLOCK);
-        let least = if left == right {
-            self.above[first..=last].iter().copied().min().unwrap_or(0)
-        } else {
-            let mut least = self.to_end[first].min(self.from_start[last]);
-            let between = right - left - 1;
-            if between > 0 {
-                let level = between.ilog2() as usize;
-                let row = &self.table[level];
-                least = least.min(row[left + 1]).min(row[right - (1 << level)]);
-            }
-            least
-        };
+        if left == right {
+            return self.above[first..=last].iter().copied().min().unwrap_or(0);
+        }
+        let least = self.to_end[first].min(self.from_start[last]);
+        let between = right - left - 1;
+        if between == 0 {
+            return least;
+        }
+        let level = between.ilog2() as usize;
+        let row = &self.table[level];
+        least.min(row[left + 1]).min(row[right - (1 << level)])
+    }
+}
+
+impl AncestorIndex for Preorder {
+    #[inline]
+    fn lowest_common_ancestor(&self, p: u32, q: u32) -> u32 {
+        let least = self.place_above(self.places[p as usize], self.places[q as usize]);
         self.nodes[least as usize]
+    }
+
+    /// In three passes over some queries at a time: within a pass no load waits for another, so the
+    /// processor has many under way.
+    fn answer(&self, queries: &[(u32, u32)], answers: &mut [u32]) {
+        const TOGETHER: usize = 64;
+        let mut places = [(0, 0); TOGETHER];
+        for (queries, answers) in queries.chunks(TOGETHER).zip(answers.chunks_mut(TOGETHER)) {
+            for (place, &(p, q)) in places.iter_mut().zip(queries) {
+                *place = (self.places[p as usize], self.places[q as usize]);
+            }
+            for (answer, &(a, b)) in answers.iter_mut().zip(&places) {
+                *answer = self.place_above(a, b);
+            }
+            for answer in answers {
+                *answer = self.nodes[*answer as usize];
+            }
+        }
     }
 }
