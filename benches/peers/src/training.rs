@@ -49,16 +49,34 @@ where
     Box::new(Step {
         trainer: Trainer::new(network, Optimizer::sgd(0.01, 0.9), LossScale::off(), 1),
         samples,
+        shards: Vec::new(),
     })
 }
 
 struct Step<T: Element, N: Network<T> + 'static> {
     trainer: Trainer<'static, T, N>,
     samples: Samples<T>,
+    /// The same, a part for each thread.
+    shards: Vec<Samples<T>>,
 }
 
 impl<T: Element, N: Network<T, Batch = Samples<T>>> Case for Step<T, N> {
     fn run(&mut self, join: &dyn Join) {
-        self.trainer.step(&[&self.samples], join);
+        if self.shards.len() != join.width() {
+            let count = self.samples.labels.len().div_ceil(join.width());
+            let parts = self
+                .samples
+                .labels
+                .chunks(count)
+                .zip(self.samples.pixels.chunks(64 * count));
+            self.shards = parts
+                .map(|(labels, pixels)| Samples {
+                    pixels: pixels.to_vec(),
+                    labels: labels.to_vec(),
+                })
+                .collect();
+        }
+        let shards: Vec<&Samples<T>> = self.shards.iter().collect();
+        self.trainer.step(&shards, join);
     }
 }

@@ -384,6 +384,11 @@ unsafe fn transpose<V: Lanes>(from: *const V::Number, stride: usize, rows: usize
             let first = panel * width + column;
             let mut at = 0;
             while at < length {
+                // A square touches as many rows as it is wide, too far apart for the processor's own
+                // foresight: what the square after the next one needs is asked for now.
+                for row in 0..square {
+                    prefetch(from.wrapping_add((first + 2 * square + row) * stride + at));
+                }
                 // SAFETY: the caller's contract: rows below `rows`, places below `length`.
                 unsafe {
                     let into = into.add(at * width + column);
@@ -406,6 +411,19 @@ unsafe fn transpose<V: Lanes>(from: *const V::Number, stride: usize, rows: usize
             column += square;
         }
     }
+}
+
+/// Asks for the line of `address`, which may lie anywhere: nothing is read.
+#[inline(always)]
+fn prefetch<N>(address: *const N) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a prefetch has no effect on memory and cannot fault.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
 }
 
 /// The tables of one instruction set.
