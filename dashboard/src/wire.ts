@@ -250,8 +250,8 @@ export interface Report {
   series?: { at_seconds: Seconds[]; width_seconds: Seconds[]; loads: Record<string, Record<string, (number | null)[]>> };
 }
 
-/** What a workload measured of itself. Unit "1": a plain number, or a share of one. */
-export interface Fact { workload: string; name: string; unit: string; meaning: string; value: number | null }
+/** What one part of a load's mix measured of itself. Unit "1": a plain number, or a share of one. */
+export interface Fact { part: number; workload: string; name: string; unit: string; meaning: string; value: number | null }
 
 /** GET /scenarios */
 export interface Scenarios { scenarios: { name: string; description: string; seconds: Seconds | null; toml: string; problems: ValidationProblem[] }[] }
@@ -432,7 +432,7 @@ export const decodeRun = object<Run>({
   verdict: nullable(oneOf("pass", "fail", "invalid")), messages: list(string),
 });
 export const decodeRuns = object<Runs>({ runs: list(decodeRun) });
-const fact = object<Fact>({ workload: string, name: string, unit: string, meaning: string, value: nullable(number) });
+const fact = object<Fact>({ part: number, workload: string, name: string, unit: string, meaning: string, value: nullable(number) });
 /** Reports of earlier versions tell no facts. */
 const facts: Decoder<Fact[]> = (value, path) => (value === undefined ? [] : list(fact)(value, path));
 export const decodeReport = object<Report>({

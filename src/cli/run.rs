@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::{Exit, Failure};
 use crate::kernel::stop_signals;
 use crate::model::{Nanos, RunPhase, RunStatus, Spread};
-use crate::scenario::{Plan, RunError, Runs as _, StartRun, facts_of, report_html, show_fact, show_time};
+use crate::scenario::{Plan, RunError, Runs as _, StartRun, fact_part, facts_of, report_html, show_fact, show_time};
 use crate::workbench::{self, Bench, Settings};
 
 /// How often progress is said where nothing can be redrawn.
@@ -310,17 +310,17 @@ fn aligned(rows: &[Vec<String>], left: usize) -> String {
 
 /// What the workloads measured of themselves; nothing when they did not.
 fn facts(report: &Value) -> String {
-    let mut rows = vec![row(&["load", "of the workload", "value"])];
+    let mut rows = vec![row(&["load", "workload", "figure", "value"])];
     for load in report["loads"].as_array().into_iter().flatten() {
         for (name, fact) in facts_of(load) {
-            let meaning = fact["meaning"].as_str().unwrap_or_default();
-            rows.push(vec![name, meaning.to_owned(), show_fact(&fact)]);
+            let figure = fact["name"].as_str().unwrap_or_default().to_owned();
+            rows.push(vec![name, fact_part(&fact), figure, show_fact(&fact)]);
         }
     }
     if rows.len() == 1 {
         return String::new();
     }
-    format!("{}\n", aligned(&rows, 2))
+    format!("{}\n", aligned(&rows, 3))
 }
 
 fn verdict(run: &RunStatus, report: &Value) -> String {

@@ -21,7 +21,7 @@ pub use plan::{Executor, Ingredient, Load, MAX_TEXT, Plan};
 pub use player::{Outcome, Player, ThreadEvidence};
 pub use remote::{Remote, RunError, Runs, ScenarioFile, StartRun, ValidationProblem};
 pub use report::{
-    FORMAT_VERSION, ReportError, csv as report_csv, facts_of, html as report_html, kind_name,
+    FORMAT_VERSION, ReportError, csv as report_csv, fact_part, facts_of, html as report_html, kind_name,
     of_failure as failure_report, plan_json, policy_name, rfc3339, show_fact,
 };
 pub use schedule::{Curve, Segment, Spacing};

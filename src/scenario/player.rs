@@ -44,7 +44,7 @@ use super::schedule::{Arrivals, Curve, Dice, mix, nanos, stream_seed};
 use super::verdict::{Judgement, judge};
 use crate::model::{LoadProgress, Nanos, PoolStatus, QueuePolicy, RunId, RunPhase, RunStatus};
 use crate::pools::{self, Done, DrainReport, Pool, Refused, Task};
-use crate::workloads::{Answer, Fact, Join, Prepared, Sequential};
+use crate::workloads::{Answer, Join, Prepared, Sequential};
 
 /// How often counts are gathered.
 const TICK: Duration = Duration::from_millis(250);
@@ -323,12 +323,15 @@ impl Stream {
 
     /// What the workloads measured of themselves. One that panics over it has no figures; its tasks
     /// are judged all the same.
-    fn facts(&self) -> Vec<(&'static str, Vec<Fact>)> {
+    fn facts(&self) -> Vec<report::PartFacts> {
         self.parts
             .iter()
             .map(|part| {
                 let facts = catch_unwind(AssertUnwindSafe(|| part.prepared.facts()));
-                (part.name, facts.unwrap_or_default())
+                report::PartFacts {
+                    workload: part.name,
+                    facts: facts.unwrap_or_default(),
+                }
             })
             .collect()
     }

@@ -55,6 +55,13 @@ pub struct Point {
     pub pools: Vec<PoolPoint>,
 }
 
+/// What one part of a load's mix measured of itself.
+#[derive(Clone, Debug)]
+pub struct PartFacts {
+    pub workload: &'static str,
+    pub facts: Vec<Fact>,
+}
+
 /// All that a report is made from.
 pub struct Material<'a> {
     pub status: &'a RunStatus,
@@ -62,8 +69,8 @@ pub struct Material<'a> {
     pub time_scale: f64,
     pub prepared_in: Nanos,
     pub loads: &'a [(Arc<str>, Summary)],
-    /// For each load: its workloads with what they measured of themselves.
-    pub facts: &'a [Vec<(&'static str, Vec<Fact>)>],
+    /// For each load: what the parts of its mix measured of themselves.
+    pub facts: &'a [Vec<PartFacts>],
     pub lateness: &'a [(Arc<str>, Nanos)],
     pub judged: &'a [Judged],
     pub pools: &'a [PoolStatus],
@@ -238,11 +245,14 @@ fn spread(spread: &Spread) -> Value {
     })
 }
 
-fn facts_json(facts: &[(&'static str, Vec<Fact>)]) -> Value {
-    let rows = facts.iter().flat_map(|(workload, facts)| {
-        facts.iter().map(move |fact| {
+/// A row for each fact. `part` is the place in the load's mix: the same workload may stand there with
+/// several sets of parameters.
+fn facts_json(parts: &[PartFacts]) -> Value {
+    let rows = parts.iter().enumerate().flat_map(|(part, of)| {
+        of.facts.iter().map(move |fact| {
             json!({
-                "workload": workload,
+                "part": part,
+                "workload": of.workload,
                 "name": fact.name,
                 "unit": fact.unit,
                 "meaning": fact.meaning,
@@ -617,12 +627,14 @@ pub fn html(document: &str) -> Result<String, ReportError> {
     page.push_str("</table>");
     let facts: Vec<(String, Value)> = list("loads").iter().flat_map(facts_of).collect();
     if !facts.is_empty() {
-        page.push_str("<h2>Of the workloads</h2><table><tr><th>load<th>what<th>value</tr>");
+        page.push_str("<h2>Of the workloads</h2><table><tr><th>load<th>workload<th>figure<th>meaning<th>value</tr>");
         for (load, fact) in &facts {
             let _ = write!(
                 page,
-                "<tr><td>{}<td>{}<td>{}</tr>",
+                "<tr><td>{}<td>{}<td>{}<td>{}<td>{}</tr>",
                 escape(load),
+                escape(&fact_part(fact)),
+                text(&fact["name"]),
                 text(&fact["meaning"]),
                 escape(&show_fact(fact))
             );
@@ -686,6 +698,7 @@ pub fn facts_of(load: &Value) -> Vec<(String, Value)> {
     let name = load["name"].as_str().unwrap_or_default().to_owned();
     let heap = load["heap_peak_bytes"].as_u64().map(|bytes| {
         json!({
+            "workload": "all",
             "name": "heap_peak_bytes",
             "unit": "bytes",
             "meaning": "the most heap one task had in use at once, on the worker that ran it (ledger)",
@@ -696,6 +709,15 @@ pub fn facts_of(load: &Value) -> Vec<(String, Value)> {
         .chain(load["facts"].as_array().into_iter().flatten().cloned())
         .map(|fact| (name.clone(), fact))
         .collect()
+}
+
+/// Which part of the load's mix a fact is of: `medusa`, or `2: medusa` where it is not the first.
+pub fn fact_part(fact: &Value) -> String {
+    let workload = fact["workload"].as_str().unwrap_or_default();
+    match fact["part"].as_u64() {
+        None | Some(0) => workload.to_owned(),
+        Some(part) => format!("{}: {workload}", part + 1),
+    }
 }
 
 /// A fact's value with its unit, for people.

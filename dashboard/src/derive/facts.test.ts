@@ -1,17 +1,24 @@
 import { expect, test } from "vitest";
 import { bytes, count, duration } from "../format";
-import { factRows } from "./facts";
+import type { Bytes } from "../wire";
+import { factsByLoad } from "./facts";
 
-const fact = (unit: string, value: number | null) => ({ workload: "w", name: "n", unit, meaning: "what", value });
+const fact = (unit: string, value: number | null) => ({ part: 1, workload: "w", name: "n", unit, meaning: "what", value });
 
 test("a figure wears its unit, and one that is unknown stays unknown", () => {
   const facts = [fact("1", 2.34567), fact("tokens", 12000), fact("bytes", 2048), fact("seconds", 0.25), fact("1", null)];
-  expect(factRows({ loads: [{ name: "a", heap_peak_bytes: null, facts }] }).map((row) => row.value)).toEqual([
+  expect(factsByLoad({ loads: [{ name: "a", heap_peak_bytes: null, facts }] })[0]?.rows.map((row) => row.value)).toEqual([
     "2.346", `${count(12000)} tokens`, bytes(2048), duration(0.25), null,
   ]);
 });
 
-test("the heap of a task comes first, and an old report has no rows", () => {
-  expect(factRows({ loads: [{ name: "a", heap_peak_bytes: 1024, facts: [fact("1", 1)] }] })[0]).toMatchObject({ load: "a", meaning: null });
-  expect(factRows({})).toEqual([]);
+test("the heap of a task comes first, then each part of the mix", () => {
+  const told = factsByLoad({ loads: [{ name: "a", heap_peak_bytes: 1024 as Bytes, facts: [fact("1", 1)] }] });
+  expect(told.map(({ load }) => load)).toEqual(["a"]);
+  expect(told[0]?.rows.map(({ part, meaning }) => [part, meaning])).toEqual([[null, null], ["2: w", "what"]]);
+});
+
+test("a load without figures, and an old report, have no rows", () => {
+  expect(factsByLoad({ loads: [{ name: "a", heap_peak_bytes: null, facts: [] }] })).toEqual([]);
+  expect(factsByLoad({})).toEqual([]);
 });
