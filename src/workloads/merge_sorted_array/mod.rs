@@ -35,7 +35,7 @@ pub fn merge(nums1: &mut [i64], m: usize, nums2: &[i64], join: &dyn Join) {
     let (mut nums1, mut m, mut nums2) = (nums1, m, nums2);
     // A room much shorter than what is left would mean many rounds; from the back those values
     // are moved in long strides.
-    while nums2.len() >= SMALLEST_ROUND && nums2.len() >= m / 64 {
+    while nums2.len() >= SMALLEST_ROUND && nums2.len() >= m / 512 {
         let (i, j) = split(&nums1[..m], nums2, m);
         let (values, room) = nums1.split_at_mut(m);
         let pieces = (4 * join.width()).min(room.len() / SMALLEST_PIECE).max(1);
@@ -82,7 +82,9 @@ fn merge_apart(a: &[i64], b: &[i64], out: &mut [i64], pieces: usize, join: &dyn 
 
 /// Merges `a` and `b` into `out` on this thread.
 fn merge_piece(level: Level, a: &[i64], b: &[i64], out: &mut [i64]) {
-    if a.len() / level.worthwhile_ratio() >= b.len() {
+    if apart(a, b) {
+        merge_simply(a, b, out);
+    } else if a.len() / level.worthwhile_ratio() >= b.len() {
         let rest = runs::merge::<true>(level, a, b, out);
         let gap = rest.gap();
         merge_simply(&a[rest.long], &b[rest.short], &mut out[gap]);
@@ -444,6 +446,7 @@ mod tests {
                 (300, 300),
                 (90_000, 70_000),
                 (100_000, 1600),
+                (200_000, 300),
             ] {
                 let Pair { nums1, nums2 } = generate(m, n, shape, Random::new(5, 0));
                 let expected = by_sorting(&nums1, &nums2);
