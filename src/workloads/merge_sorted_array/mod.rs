@@ -8,6 +8,11 @@
 //! room can be cut into pieces that are merged independently, on several threads, and each piece
 //! from both its ends at once. Then the array is shorter, with new room at its end, and the next
 //! round begins. Extra memory stays O(1).
+//!
+//! A piece whose one part is several times as long as the other takes many values of the long part
+//! at once: [`runs`].
+
+mod runs;
 
 use std::cmp::Ordering;
 
@@ -17,6 +22,7 @@ use super::digest::Digest;
 use super::json::Case;
 use super::random::Random;
 use super::{About, Answer, BadInput, Domain, Join, Mismatch, Parameter, Params, Prepared, Workload};
+use runs::Level;
 
 /// Below this many values a round of its own isn't worth its two binary searches.
 const SMALLEST_ROUND: usize = 256;
@@ -29,7 +35,7 @@ pub fn merge(nums1: &mut [i64], m: usize, nums2: &[i64], join: &dyn Join) {
     let (mut nums1, mut m, mut nums2) = (nums1, m, nums2);
     // A room much shorter than what is left would mean many rounds; from the back those values
     // are moved in long strides.
-    while nums2.len() >= SMALLEST_ROUND && nums2.len() >= m / 64 {
+    while nums2.len() >= SMALLEST_ROUND && nums2.len() >= m / 512 {
         let (i, j) = split(&nums1[..m], nums2, m);
         let (values, room) = nums1.split_at_mut(m);
         let pieces = (4 * join.width()).min(room.len() / SMALLEST_PIECE).max(1);
@@ -62,7 +68,7 @@ fn split(a: &[i64], b: &[i64], count: usize) -> (usize, usize) {
 /// Merges `a` and `b` into `out`, which overlaps neither, in so many independent pieces.
 fn merge_apart(a: &[i64], b: &[i64], out: &mut [i64], pieces: usize, join: &dyn Join) {
     if pieces <= 1 {
-        merge_from_both_ends(a, b, out);
+        merge_piece(Level::best(), a, b, out);
         return;
     }
     let half = pieces / 2;
@@ -72,6 +78,23 @@ fn merge_apart(a: &[i64], b: &[i64], out: &mut [i64], pieces: usize, join: &dyn 
         || merge_apart(&a[..i], &b[..j], low, half, join),
         || merge_apart(&a[i..], &b[j..], high, pieces - half, join),
     );
+}
+
+/// Merges `a` and `b` into `out` on this thread.
+fn merge_piece(level: Level, a: &[i64], b: &[i64], out: &mut [i64]) {
+    if apart(a, b) {
+        merge_simply(a, b, out);
+    } else if a.len() / level.worthwhile_ratio() >= b.len() {
+        let rest = runs::merge::<true>(level, a, b, out);
+        let gap = rest.gap();
+        merge_simply(&a[rest.long], &b[rest.short], &mut out[gap]);
+    } else if b.len() / level.worthwhile_ratio() >= a.len() {
+        let rest = runs::merge::<false>(level, b, a, out);
+        let gap = rest.gap();
+        merge_simply(&a[rest.short], &b[rest.long], &mut out[gap]);
+    } else {
+        merge_from_both_ends(a, b, out);
+    }
 }
 
 /// Merges from the front and from the back at the same time: two chains of steps that do not wait
@@ -423,6 +446,7 @@ mod tests {
                 (300, 300),
                 (90_000, 70_000),
                 (100_000, 1600),
+                (200_000, 300),
             ] {
                 let Pair { nums1, nums2 } = generate(m, n, shape, Random::new(5, 0));
                 let expected = by_sorting(&nums1, &nums2);
@@ -491,6 +515,35 @@ mod tests {
             solve(&MergeSortedArray, r#"{"nums1":[5,-9],"m":1,"nums2":[4],"n":1}"#).unwrap(),
             r#"{"nums1":[4,5]}"#
         );
+    }
+
+    /// Sizes around the ratios at which the way of merging changes, and around a block.
+    #[test]
+    fn pieces_of_every_proportion_agree_with_sorting_at_every_level() {
+        for level in Level::available() {
+            for (m, n) in [
+                (33, 16),
+                (33, 17),
+                (31, 15),
+                (64, 32),
+                (300, 37),
+                (300, 38),
+                (900, 90),
+                (1000, 3),
+                (70, 1),
+                (70, 0),
+            ] {
+                for shape in ["random", "disjoint", "alternating", "equal"] {
+                    let Pair { nums1, nums2 } = generate(m, n, shape, Random::new(6, 0));
+                    let expected = by_sorting(&nums1, &nums2);
+                    for (a, b) in [(&nums1, &nums2), (&nums2, &nums1)] {
+                        let mut out = vec![0; m + n];
+                        merge_piece(level, a, b, &mut out);
+                        assert!(out == expected, "{level:?} {shape} {} {}", a.len(), b.len());
+                    }
+                }
+            }
+        }
     }
 
     proptest! {
