@@ -48,6 +48,10 @@ test("a run is started on the page, ends, and shows its verdict and thresholds",
   const report = await daemon.ask(`/runs/${runs[0].id}/report.json`);
   assert.ok(report.thresholds.length > 0);
   await page.locator(".thresholds li").nth(report.thresholds.length - 1).waitFor();
+  // The ledger saw what a task took; with several loads the figures are folded away until asked for.
+  assert.ok(report.loads.every((load) => load.heap_peak_bytes > 0));
+  if (report.loads.length > 1) await page.locator(".facts summary").click();
+  await page.locator(".facts").getByText("Most heap one task had in use at once (ledger)").first().waitFor();
   await shoot(page, "run-over");
   await page.context().close();
 });

@@ -157,7 +157,7 @@ export const en = {
   "run.verdict.pass.text": "Passed",
   "run.verdict.fail.text": "Failed",
   "run.verdict.invalid.text": "Invalid: the load could not be produced as planned",
-  "run.facts_of": "Measured by the work of {load}",
+  "run.facts": "Measured by the work itself",
   "run.fact.heap_peak": "Most heap one task had in use at once (ledger)",
   "run.thresholds": "Thresholds",
   "run.threshold.kept": "kept",

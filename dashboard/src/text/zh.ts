@@ -152,7 +152,7 @@ export const zh: Record<Key, string> = {
   "run.verdict.pass.text": "通过",
   "run.verdict.fail.text": "未通过",
   "run.verdict.invalid.text": "无效：未能按计划产生负载",
-  "run.facts_of": "{load} 的工作自身测得",
+  "run.facts": "工作负载自身测得的数据",
   "run.fact.heap_peak": "单个任务同时占用的最大堆（账本）",
   "run.thresholds": "阈值",
   "run.threshold.kept": "达标",
