@@ -19,6 +19,15 @@ def all_rows(folder):
     yield from geometry(file)
     yield from training()
     yield from allreduce(folder)
+    yield {
+        "title": "Medusa greedy, 6 texts of 128 tokens",
+        "ours": "medusa.greedy",
+        "threads": [1],
+        "parameters": {"tokens": 128},
+        # Token for token the same text.
+        "tolerance": 0,
+        "peers": [("plain decoding, same model", "ours", "medusa.plain")],
+    }
 
 
 def lists(file):

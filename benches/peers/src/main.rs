@@ -10,6 +10,7 @@ mod attention;
 mod geometry;
 mod limits;
 mod lists;
+mod medusa;
 mod training;
 mod upsampling;
 
@@ -97,6 +98,7 @@ fn open(case: &str, asked: &Asked) -> Box<dyn Case + Send> {
         "upsampling" => upsampling::open(name, asked),
         "geometry" => geometry::open(name, asked),
         "training" => training::open(name, asked),
+        "medusa" => medusa::open(name, asked),
         "allreduce" => allreduce::open(name, asked),
         _ => panic!("no case is named {case}"),
     }
