@@ -32,4 +32,5 @@ pub use element::{Element, Real, bf16, f16};
 pub use exp::{exp_256, exp_512};
 pub use exp::{exp_all, exp_minus};
 pub use few::multiply_few;
+pub(crate) use level::Level;
 pub use product::{Matrix, MatrixMut, multiply, product_scratch_bytes};

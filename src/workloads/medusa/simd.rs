@@ -3,51 +3,7 @@
 //! The first two fuse multiplications with additions, so their results differ in the last bits from
 //! the third's; on one machine it is always the same one.
 
-/// Which instructions the processor has. One that was got from here is proof of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
-    Portable,
-    /// AVX2 with FMA.
-    Avx2,
-    /// AVX-512 F, BW, DQ and VL, with FMA.
-    Avx512,
-    /// With products of bf16 pairs.
-    Avx512Bf16,
-}
-
-impl Level {
-    /// The best this machine has. The standard library remembers what it found.
-    pub fn best() -> Level {
-        #[cfg(target_arch = "x86_64")]
-        {
-            let fma = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
-            if fma
-                && is_x86_feature_detected!("avx512f")
-                && is_x86_feature_detected!("avx512bw")
-                && is_x86_feature_detected!("avx512dq")
-                && is_x86_feature_detected!("avx512vl")
-            {
-                return if is_x86_feature_detected!("avx512bf16") {
-                    Level::Avx512Bf16
-                } else {
-                    Level::Avx512
-                };
-            }
-            if fma {
-                return Level::Avx2;
-            }
-        }
-        Level::Portable
-    }
-
-    /// All that this machine has, from the plainest to the best.
-    #[cfg(test)]
-    pub fn all() -> impl Iterator<Item = Level> {
-        [Level::Portable, Level::Avx2, Level::Avx512, Level::Avx512Bf16]
-            .into_iter()
-            .filter(|level| *level <= Level::best())
-    }
-}
+pub(super) use crate::linear::Level;
 
 /// A function whose body is compiled once for each level. In it, `FUSED` says whether a product and a
 /// sum are rounded once, and `V` is the level's [`super::vector::Vector`].

@@ -72,16 +72,11 @@ pub(super) fn level() -> Level {
 
 #[cfg(target_arch = "x86_64")]
 fn widest() -> Level {
-    if is_x86_feature_detected!("avx512f")
-        && is_x86_feature_detected!("avx512bw")
-        && is_x86_feature_detected!("avx512dq")
-        && is_x86_feature_detected!("avx512vl")
-    {
-        Level::Avx512
-    } else if is_x86_feature_detected!("avx2") {
-        Level::Avx2
-    } else {
-        Level::Plain
+    use crate::linear::Level as Instructions;
+    match Instructions::best() {
+        Instructions::Avx512 | Instructions::Avx512Bf16 => Level::Avx512,
+        Instructions::Avx2 => Level::Avx2,
+        Instructions::Portable => Level::Plain,
     }
 }
 

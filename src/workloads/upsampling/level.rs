@@ -22,16 +22,11 @@ impl Level {
 
     #[cfg(target_arch = "x86_64")]
     fn detect() -> Level {
-        let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
-        let avx512 = is_x86_feature_detected!("avx512f")
-            && is_x86_feature_detected!("avx512bw")
-            && is_x86_feature_detected!("avx512dq")
-            && is_x86_feature_detected!("avx512vl")
-            && is_x86_feature_detected!("avx512vbmi");
-        match (avx2, avx512) {
-            (true, true) => Level::Avx512,
-            (true, false) => Level::Avx2,
-            _ => Level::Portable,
+        use crate::linear::Level as Instructions;
+        match Instructions::best() {
+            Instructions::Avx512 | Instructions::Avx512Bf16 if is_x86_feature_detected!("avx512vbmi") => Level::Avx512,
+            Instructions::Portable => Level::Portable,
+            _ => Level::Avx2,
         }
     }
 
