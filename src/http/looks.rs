@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::history::{self, Columns, HistoryError, Query};
-use crate::model::{Census, Evidence, MemoryMap, Pid, ProcessKey, Snapshot, Thread, Tid};
-use crate::observe::{Capability, InspectError, Inspector, SamplerCost};
+use crate::model::{Census, Dump, Evidence, Finding, LockReport, MemoryMap, Pid, ProcessKey, Snapshot, Thread, Tid};
+use crate::observe::{Capability, InspectError, Inspector, SamplerCost, StackOptions};
 
 /// While it lives its process is watched at the interval that was asked for.
 pub type Guard = Box<dyn Any + Send + Sync>;
@@ -21,6 +21,10 @@ pub trait Looks: Send + Sync {
     fn watch(&self, pid: Pid, interval: Duration) -> Result<Guard, InspectError>;
     fn thread(&self, pid: Pid, tid: Tid) -> Result<(Arc<Snapshot>, Thread), InspectError>;
     fn memory(&self, pid: Pid) -> Result<MemoryMap, InspectError>;
+    fn stacks(&self, pid: Pid, options: &StackOptions) -> Result<Dump, InspectError>;
+    fn locks(&self, pid: Pid, options: &StackOptions) -> Result<LockReport, InspectError>;
+    fn findings(&self, pid: Pid) -> Result<Vec<Finding>, InspectError>;
+    fn all_findings(&self) -> Vec<Finding>;
     fn capabilities(&self, pid: Option<Pid>) -> Vec<Capability>;
     fn cost(&self) -> SamplerCost;
 }
@@ -52,6 +56,22 @@ impl Looks for Inspector {
 
     fn memory(&self, pid: Pid) -> Result<MemoryMap, InspectError> {
         Inspector::memory(self, pid)
+    }
+
+    fn stacks(&self, pid: Pid, options: &StackOptions) -> Result<Dump, InspectError> {
+        Inspector::stacks(self, pid, options)
+    }
+
+    fn locks(&self, pid: Pid, options: &StackOptions) -> Result<LockReport, InspectError> {
+        Inspector::locks(self, pid, options)
+    }
+
+    fn findings(&self, pid: Pid) -> Result<Vec<Finding>, InspectError> {
+        Inspector::findings(self, pid)
+    }
+
+    fn all_findings(&self) -> Vec<Finding> {
+        Inspector::all_findings(self)
     }
 
     fn capabilities(&self, pid: Option<Pid>) -> Vec<Capability> {

@@ -89,6 +89,7 @@ pub async fn list(State(site): State<Arc<Site>>, uri: Uri) -> Answer {
     let offset = ask.whole("offset", 0..=u64::from(u32::MAX))?.unwrap_or(0) as usize;
     site.json(move |site| {
         let census = site.looks.census();
+        let findings = site.looks.all_findings();
         let mut chosen: Vec<&Process> = census
             .processes
             .iter()
@@ -105,7 +106,7 @@ pub async fn list(State(site): State<Arc<Site>>, uri: Uri) -> Answer {
                 .into_iter()
                 .skip(offset)
                 .take(limit)
-                .map(wire::Process::of)
+                .map(|process| wire::Process::of(process, &findings))
                 .collect(),
         })
     })
@@ -134,7 +135,7 @@ pub async fn one(State(site): State<Arc<Site>>, Path(pid): Path<String>, uri: Ur
         let find = |census: &crate::model::Census| census.processes.iter().find(|p| p.key == key).cloned();
         let process = find(&site.looks.census()).or_else(|| find(&site.looks.fresh_census()));
         match process {
-            Some(process) => encode(&wire::Process::of(&process)),
+            Some(process) => encode(&wire::Process::of(&process, &site.looks.all_findings())),
             None => Err(Problem::new(
                 StatusCode::NOT_FOUND,
                 "no-such-process",

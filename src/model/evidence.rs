@@ -38,6 +38,22 @@ pub enum Unknown {
     NotAsked,
     /// No mapping of the process holds the thread's stack pointer.
     NoStackFound,
+    /// There was no time left for it.
+    Late,
+    /// The kernel refused a `perf_event` sample of a running thread.
+    SamplingDenied,
+    /// Another debugger or tracer has the thread.
+    TracedByOther,
+    /// No symbol table names this address.
+    NoSymbols,
+    /// Code of another architecture or word size than ours.
+    ForeignCode,
+    /// A lock of this kind does not say who holds it.
+    OwnerNotRecorded,
+    /// Nobody holds it: it is on its way from one thread to another, or is no lock.
+    NotHeld,
+    /// What waits here is not a lock that we know, so its memory is not read as one.
+    NoLockShape,
 }
 
 /// The four reasons that the API promises.
@@ -57,7 +73,7 @@ pub struct Need {
 }
 
 impl Unknown {
-    pub const ALL: [Unknown; 16] = [
+    pub const ALL: [Unknown; 24] = [
         Unknown::PtraceDenied,
         Unknown::Denied,
         Unknown::Gone,
@@ -74,13 +90,25 @@ impl Unknown {
         Unknown::NotWaiting,
         Unknown::NotAsked,
         Unknown::NoStackFound,
+        Unknown::Late,
+        Unknown::SamplingDenied,
+        Unknown::TracedByOther,
+        Unknown::NoSymbols,
+        Unknown::ForeignCode,
+        Unknown::OwnerNotRecorded,
+        Unknown::NotHeld,
+        Unknown::NoLockShape,
     ];
 
     pub fn reason(self) -> Reason {
         match self {
-            Unknown::PtraceDenied | Unknown::Denied => Reason::Denied,
+            Unknown::PtraceDenied | Unknown::Denied | Unknown::SamplingDenied | Unknown::TracedByOther => {
+                Reason::Denied
+            }
             Unknown::Gone => Reason::Gone,
-            Unknown::NoKernelSupport | Unknown::NotCaptured | Unknown::Unreadable => Reason::Unsupported,
+            Unknown::NoKernelSupport | Unknown::NotCaptured | Unknown::Unreadable | Unknown::ForeignCode => {
+                Reason::Unsupported
+            }
             Unknown::SeenOnce
             | Unknown::Running
             | Unknown::KernelThread
@@ -90,7 +118,12 @@ impl Unknown {
             | Unknown::Zombie
             | Unknown::NotWaiting
             | Unknown::NotAsked
-            | Unknown::NoStackFound => Reason::NotApplicable,
+            | Unknown::NoStackFound
+            | Unknown::Late
+            | Unknown::NoSymbols
+            | Unknown::OwnerNotRecorded
+            | Unknown::NotHeld
+            | Unknown::NoLockShape => Reason::NotApplicable,
         }
     }
 
@@ -113,6 +146,14 @@ impl Unknown {
             Unknown::NotWaiting => "not_waiting",
             Unknown::NotAsked => "not_asked",
             Unknown::NoStackFound => "no_stack_found",
+            Unknown::Late => "late",
+            Unknown::SamplingDenied => "sampling_denied",
+            Unknown::TracedByOther => "traced_by_other",
+            Unknown::NoSymbols => "no_symbols",
+            Unknown::ForeignCode => "foreign_code",
+            Unknown::OwnerNotRecorded => "owner_not_recorded",
+            Unknown::NotHeld => "not_held",
+            Unknown::NoLockShape => "no_lock_shape",
         }
     }
 
@@ -135,6 +176,14 @@ impl Unknown {
             Unknown::NotWaiting => "the thread is not waiting",
             Unknown::NotAsked => "read on request only, because it is dear",
             Unknown::NoStackFound => "no mapping holds the thread's stack pointer",
+            Unknown::Late => "the time for this reading was over",
+            Unknown::SamplingDenied => "the kernel does not let us sample running threads",
+            Unknown::TracedByOther => "another debugger already traces this thread",
+            Unknown::NoSymbols => "no symbol table names this address",
+            Unknown::ForeignCode => "the program's code is for another architecture than ours",
+            Unknown::OwnerNotRecorded => "locks of this kind do not record who holds them",
+            Unknown::NotHeld => "nobody holds it",
+            Unknown::NoLockShape => "this is not a lock whose shape is known",
         }
     }
 
@@ -160,6 +209,14 @@ impl Unknown {
             Unknown::NoLedger => Some(Need {
                 need: "a ledger in the program",
                 fix: "build the program with threadscape's allocator and task wrappers",
+            }),
+            Unknown::SamplingDenied => Some(Need {
+                need: "CAP_PERFMON, or kernel.perf_event_paranoid of 2 or less for own processes",
+                fix: "run threadscape as root or with CAP_PERFMON, or ask for a pause",
+            }),
+            Unknown::TracedByOther => Some(Need {
+                need: "the other tracer to let go",
+                fix: "detach the debugger, or read the stack in it",
             }),
             _ => None,
         }

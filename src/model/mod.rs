@@ -6,21 +6,30 @@
 //! Nothing here is serialised: the model may change its mind, the wire format may not.
 
 mod evidence;
+mod finding;
 mod ledger;
+mod lock;
 mod memory;
 mod pool;
 mod process;
 mod run;
 mod snapshot;
+mod stack;
 mod thread;
 mod units;
 
 pub use evidence::{Evidence, Need, Reason, Unknown};
+pub use finding::{Finding, FindingFact, FindingKind, Severity};
 pub use ledger::{HeapTally, LedgerRow, LedgerView, TaskNow};
+pub use lock::{
+    Chain, ChainLink, CycleStep, Deadlock, Lock, LockKind, LockPlace, LockReport, LockWait, Owner, Proof, RootDoing,
+    WaitMode,
+};
 pub use memory::{MemoryMap, MemoryTotals, Region, RegionKind, Sizes, ThreadStack};
 pub use pool::{PoolStatus, QueuePolicy, Spread, WorkerStatus};
 pub use process::{Census, Machine, Process, Role};
 pub use run::{LoadProgress, RunId, RunPhase, RunStatus};
 pub use snapshot::{SelfCost, Snapshot, StateCounts};
-pub use thread::{StackUse, Thread, ThreadState, Wait, WaitKind};
+pub use stack::{Call, Dump, DumpThread, Frame, Function, Place, Stack, StackEnd, StackSource, Trust};
+pub use thread::{JavaState, StackUse, Thread, ThreadState, Wait, WaitKind, WaitObject};
 pub use units::{Nanos, Pid, ProcessKey, ThreadKey, Ticks, Tid};

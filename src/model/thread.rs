@@ -86,6 +86,40 @@ impl WaitKind {
     }
 }
 
+/// What a system call that blocks is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WaitObject {
+    /// `file`, `pipe`, `socket`, `terminal`, `epoll`, `eventfd`, `timerfd`, `signalfd`, `inotify`, `device`,
+    /// `process`, `thread`, `timer`, `futex_word`, `message_queue`, `other`.
+    pub kind: &'static str,
+    pub fd: Option<u32>,
+    /// In words: a path, `tcp 127.0.0.1:5432 <- 127.0.0.1:40112`, `any child`, `until 12.5 s after boot`. Hostile bytes.
+    pub name: Arc<str>,
+}
+
+/// The state in the words of `java.lang.Thread.State`, for those who come from there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum JavaState {
+    Runnable,
+    /// For a lock that another thread holds.
+    Blocked,
+    Waiting,
+    TimedWaiting,
+    Terminated,
+}
+
+impl JavaState {
+    pub fn name(self) -> &'static str {
+        match self {
+            JavaState::Runnable => "RUNNABLE",
+            JavaState::Blocked => "BLOCKED",
+            JavaState::Waiting => "WAITING",
+            JavaState::TimedWaiting => "TIMED_WAITING",
+            JavaState::Terminated => "TERMINATED",
+        }
+    }
+}
+
 /// What a blocked thread waits for, as far as the kernel tells.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Wait {
@@ -96,6 +130,10 @@ pub struct Wait {
     pub address: Option<u64>,
     /// The kernel function it sleeps in, from `wchan`.
     pub kernel_function: Evidence<Arc<str>>,
+    /// What the call is about: a file, a socket, a process… Dear, so rows may lack it.
+    pub object: Evidence<WaitObject>,
+    /// It ends by itself: a time-out was given with the call. `None` when the call does not tell.
+    pub timed: Option<bool>,
     /// The lock behind the address, when the ledger names it.
     pub lock: Option<Arc<str>>,
     /// The thread that holds it, when that can be proved.

@@ -10,12 +10,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::capabilities;
+use super::locks;
 use super::memory;
 use super::sampler::{Failed, SHORTEST_INTERVAL, Shared, Watched, nanos};
+use super::stacks::StackOptions;
 use super::threads::{FileBudget, PassError, ProcessReader, resolve};
 use super::{Capability, SamplerCost};
 use crate::kernel::clock;
-use crate::model::{Census, MemoryMap, Nanos, Pid, ProcessKey, Snapshot, Thread, Tid, Unknown};
+use crate::model::{
+    Census, Dump, Finding, LockReport, MemoryMap, Nanos, Pid, ProcessKey, Snapshot, Thread, Tid, Unknown,
+};
 
 /// Nobody waits for longer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -267,6 +271,38 @@ impl Inspector {
             return Err(InspectError::Ended(pid));
         }
         Ok(map)
+    }
+
+    /// Where every thread stands, read now.
+    pub fn stacks(&self, pid: Pid, options: &StackOptions) -> Result<Dump, InspectError> {
+        let key = self.resolve(pid)?;
+        let dump = self.0.dumper.dump(pid, options)?;
+        if dump.process != key {
+            return Err(InspectError::Ended(pid));
+        }
+        Ok(dump)
+    }
+
+    /// What its threads wait for and because of whom, with the stacks of the same moment. Takes two
+    /// readings when there is a cycle.
+    pub fn locks(&self, pid: Pid, options: &StackOptions) -> Result<LockReport, InspectError> {
+        let key = self.resolve(pid)?;
+        let report = locks::read(&self.0.dumper, pid, options)?;
+        if report.dump.process != key {
+            return Err(InspectError::Ended(pid));
+        }
+        Ok(report)
+    }
+
+    /// What detectors found in one process so far; it is watched from now on.
+    pub fn findings(&self, pid: Pid) -> Result<Vec<Finding>, InspectError> {
+        let snapshot = self.snapshot(pid)?;
+        Ok(self.0.findings.of(snapshot.process))
+    }
+
+    /// What detectors found in all processes that are watched.
+    pub fn all_findings(&self) -> Vec<Finding> {
+        self.0.findings.all()
     }
 
     /// Each evidence source, tried on `pid` or on ourselves.

@@ -7,19 +7,24 @@
 //! How a snapshot is made: `threads` reads the task directory and each thread's files, with `rates`
 //! from two readings, `waits` from system call and kernel function, and `churn` from who is new and
 //! who is missing; `companions` add the ledger and the stacks (`own_stack`). `census` is the list of
-//! all processes; `memory` classifies one process' mappings; `capabilities` tries each source.
+//! all processes; `memory` classifies one process' mappings; `capabilities` tries each source. `stacks`
+//! reads where threads stand, `locks` what they wait for and because of whom, and `findings` says what
+//! is wrong.
 
 mod capabilities;
 mod census;
 mod churn;
 mod companions;
 mod control_block;
+mod findings;
 mod glance;
 mod inspect;
+mod locks;
 mod memory;
 mod own_stack;
 mod rates;
 mod sampler;
+mod stacks;
 mod threads;
 mod waits;
 
@@ -28,3 +33,4 @@ pub(crate) use capabilities::probe;
 pub use inspect::{InspectError, Inspector, Watch};
 pub(crate) use memory::read as read_memory;
 pub use sampler::{Delivery, Sampler, SamplerCost, Settings, start};
+pub use stacks::{Dumper, StackOptions};

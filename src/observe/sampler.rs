@@ -21,7 +21,9 @@ use parking_lot::{Condvar, Mutex};
 
 use super::census::Taker;
 use super::companions::{self, Make};
+use super::findings::Board;
 use super::inspect::Inspector;
+use super::stacks::Dumper;
 use super::threads::{FileBudget, PassError, ProcessReader, resolve};
 use crate::kernel::{ProcRoot, clock, comm, limits, task};
 use crate::model::{Nanos, Pid, ProcessKey, Role, Snapshot};
@@ -165,6 +167,9 @@ pub(super) struct Shared {
     /// Those who asked wait here.
     pub published: Condvar,
     pub census: Mutex<Taker>,
+    /// One for all who look at stacks and locks: what is learnt of modules is kept.
+    pub dumper: Dumper,
+    pub findings: Board,
 }
 
 impl Shared {
@@ -254,6 +259,8 @@ pub(super) fn start_with(
         link.to_str().and_then(|pid| pid.parse().ok()).map(Pid)
     };
     let shared = Arc::new(Shared {
+        dumper: Dumper::new(&root),
+        findings: Board::default(),
         census: Mutex::new(Taker::new(root)),
         settings,
         own,

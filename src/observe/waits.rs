@@ -78,6 +78,8 @@ pub(super) fn wait_of(
         syscall: None,
         address: None,
         kernel_function: kernel_function.clone(),
+        object: Err(Unknown::NotAsked),
+        timed: None,
         lock: None,
         owner: None,
     };

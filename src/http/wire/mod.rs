@@ -6,6 +6,10 @@
 //! leave. Rows borrow from the snapshot: ten thousand of them are not copied to show a hundred.
 //! The command line prints the same shapes with `--json`, made by the same functions.
 
+mod findings;
+mod locks;
+mod stacks;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
@@ -18,6 +22,10 @@ use crate::model::{Evidence, Nanos, RegionKind, ThreadState};
 use crate::observe;
 use crate::scenario;
 use crate::workloads;
+
+pub use findings::{Finding, Findings};
+pub use locks::Locks;
+pub use stacks::{Dump, Stacks};
 
 /// Field path to the short code of its reason, for one row.
 pub type Codes = BTreeMap<&'static str, &'static str>;
@@ -251,12 +259,27 @@ pub struct Process<'a> {
     /// CPUs' worth; above 1 when several threads run.
     cpu_ratio: Option<f64>,
     rss_bytes: Option<u64>,
+    /// What was found in it, if it is watched; most severe first.
+    findings: Vec<FindingMark>,
     #[schema(value_type = BTreeMap<String, Unknown>)]
     unknown: Unknowns,
 }
 
+/// A finding beside a process' name.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct FindingMark {
+    kind: &'static str,
+    severity: &'static str,
+}
+
 impl<'a> Process<'a> {
-    pub fn of(process: &'a model::Process) -> Process<'a> {
+    pub fn of(process: &'a model::Process, findings: &[model::Finding]) -> Process<'a> {
+        let mut marks: Vec<&model::Finding> = findings
+            .iter()
+            .filter(|finding| finding.process == process.key)
+            .collect();
+        marks.sort_by_key(|finding| (std::cmp::Reverse(finding.severity), finding.kind));
+
         let mut gaps = Gaps::default();
         Process {
             pid: process.key.pid.0,
@@ -270,6 +293,13 @@ impl<'a> Process<'a> {
             threads: gaps.one("threads", &process.threads).copied(),
             cpu_ratio: gaps.ratio("cpu_ratio", process.cpu_ratio),
             rss_bytes: gaps.one("rss_bytes", &process.rss_bytes).copied(),
+            findings: marks
+                .into_iter()
+                .map(|finding| FindingMark {
+                    kind: finding.kind.name(),
+                    severity: finding.severity.name(),
+                })
+                .collect(),
             unknown: gaps.finish(),
         }
     }
@@ -318,12 +348,25 @@ pub struct Processes<'a> {
 }
 
 #[derive(Debug, Serialize, ToSchema)]
+pub struct WaitObject<'a> {
+    /// file, pipe, socket, terminal, epoll, eventfd, timerfd, signalfd, inotify, device, process,
+    /// thread, timer, futex_word, message_queue or other.
+    kind: &'static str,
+    fd: Option<u32>,
+    name: &'a str,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Wait<'a> {
     /// futex, poll, read, write, sleep, child, signal, socket, io or other.
     kind: &'static str,
     syscall: Option<&'static str>,
     address: Option<String>,
     kernel_function: Option<&'a str>,
+    /// What the call is about: a file, a socket, a process.
+    object: Option<WaitObject<'a>>,
+    /// A time-out was given with the call.
+    timed: Option<bool>,
     lock: Option<&'a str>,
     owner_tid: Option<u32>,
 }
@@ -461,6 +504,12 @@ impl<'a> Thread<'a> {
                 kernel_function: gaps
                     .borrow("wait.kernel_function", &wait.kernel_function)
                     .map(|function| &**function),
+                object: gaps.borrow("wait.object", &wait.object).map(|object| WaitObject {
+                    kind: object.kind,
+                    fd: object.fd,
+                    name: &object.name,
+                }),
+                timed: wait.timed,
                 lock: wait.lock.as_deref(),
                 owner_tid: wait.owner.map(|owner| owner.0),
             }),

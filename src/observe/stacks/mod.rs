@@ -1,0 +1,120 @@
+//! Where every thread of a process stands, without stopping it.
+//!
+//! For a blocked thread the kernel's `syscall` file gives stack pointer and program counter, and
+//! `process_vm_readv` the stack's bytes (`walk`). `space` says which file is mapped where, and keeps
+//! what was read of it for all processes; `unwind` goes from frame to frame by it and by frame
+//! pointers, and `recover` finds a frame pointer that the kernel does not tell. `symbols` names the
+//! places. Threads that run are sampled (`running`); on request a thread is stopped for a moment
+//! (`pause`). Before and after its memory is read, a thread's turns on a CPU are compared: one that
+//! has moved is read again, and in the end marked.
+
+mod pause;
+mod recover;
+mod running;
+mod space;
+mod symbols;
+mod unwind;
+mod walk;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub(super) use space::{AddressSpace, ModuleCache};
+pub(super) use symbols::Symbols;
+
+use super::InspectError;
+use crate::kernel::ProcRoot;
+use crate::model::{Dump, Pid, Tid};
+
+/// How a dump is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StackOptions {
+    /// Stop threads that run, one at a time, each for 50 ms at most. Off: nothing is disturbed.
+    pub pause: bool,
+    /// Most frames of one stack.
+    pub max_depth: usize,
+    /// What is not read by then is left out, and the dump says so.
+    pub patience: Duration,
+    /// Functions, files and lines. Without them frames have addresses and modules.
+    pub symbols: bool,
+    /// Take a sample of threads that run, which costs up to 20 ms for all of them.
+    pub sample_running: bool,
+    /// Only this thread.
+    pub only: Option<Tid>,
+}
+
+impl Default for StackOptions {
+    fn default() -> StackOptions {
+        StackOptions {
+            pause: false,
+            max_depth: 256,
+            patience: Duration::from_secs(5),
+            symbols: true,
+            sample_running: true,
+            only: None,
+        }
+    }
+}
+
+/// Reads stacks, and keeps what it learnt of modules for the next time and the next process. Shared by
+/// all who ask.
+pub struct Dumper {
+    root: ProcRoot,
+    modules: Arc<ModuleCache>,
+    symbols: Symbols,
+}
+
+impl Dumper {
+    pub fn new(root: &ProcRoot) -> Dumper {
+        let modules = Arc::new(ModuleCache::default());
+        Dumper {
+            root: root.clone(),
+            symbols: Symbols::new(Arc::clone(&modules)),
+            modules,
+        }
+    }
+
+    /// Every thread of `pid`, in one pass.
+    pub fn dump(&self, pid: Pid, options: &StackOptions) -> Result<Dump, InspectError> {
+        walk::dump(self, pid, options)
+    }
+
+    pub(super) fn root(&self) -> &ProcRoot {
+        &self.root
+    }
+
+    pub(super) fn symbols(&self) -> &Symbols {
+        &self.symbols
+    }
+
+    /// What is mapped where in `pid` now.
+    pub(super) fn space(&self, pid: Pid) -> crate::model::Evidence<AddressSpace> {
+        AddressSpace::read(&self.root, pid, &self.modules)
+    }
+}
+
+impl std::fmt::Debug for Dumper {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Dumper")
+            .field("root", &self.root)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The registers that a walk begins with. What is not known is `None`, never 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Registers {
+    pub program_counter: u64,
+    pub stack_pointer: u64,
+    pub frame_pointer: Option<u64>,
+    /// Where a leaf function keeps its return address on AArch64 (x30).
+    pub link: Option<u64>,
+}
+
+/// A thread's registers with the bytes of its stack from the stack pointer up.
+#[derive(Clone, Debug)]
+pub(super) struct Caught {
+    pub registers: Registers,
+    /// From `registers.stack_pointer` on; may end before the stack does.
+    pub stack: Vec<u8>,
+}

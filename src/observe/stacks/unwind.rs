@@ -1,0 +1,1 @@
+//! From frame to frame: unwind information first, the chain of frame pointers where there is none.
