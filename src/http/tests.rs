@@ -335,7 +335,7 @@ fn unknown_routes_and_wrong_methods_are_problems() {
         "/api/v1/nothing",
         "/api/v2/health",
         "/api",
-        "/api/v1/processes/self/stacks",
+        "/api/v1/processes/self/nothing",
         "/no-such-file.js",
     ] {
         let (status, _) = get(path);
