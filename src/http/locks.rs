@@ -71,6 +71,13 @@ mod tests {
         assert_eq!(shape["locks"][0]["place"]["text"], "left+0x28");
         assert_eq!(shape["locks"][1]["place"]["text"], format!("stack of thread {first}"));
         assert_eq!(shape["waits"][1]["lock"], 1);
+        assert_eq!(
+            shape["holders"],
+            json!([
+                {"tid": first, "name": shape["holders"][0]["name"], "locks": [1]},
+                {"tid": first + 1, "name": shape["holders"][1]["name"], "locks": [0]},
+            ])
+        );
         assert_eq!(shape["chains"][0]["root_doing"], "owner_unknown");
         assert_eq!(shape["chains"][0]["root"], json!(null));
         assert_eq!(shape["locks"][2]["owner_unknown"]["code"], "owner_not_recorded");
