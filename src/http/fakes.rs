@@ -319,6 +319,11 @@ pub fn memory() -> MemoryMap {
             statm_virtual_bytes: 9 * 4096,
             statm_resident_bytes: 511,
         },
+        bounds: MemoryBounds {
+            peak_resident_bytes: Ok(1 << 20),
+            data_limit: Ok(MemoryLimit::Unlimited),
+            address_space_limit: Err(Unknown::PtraceDenied),
+        },
         resident_known: Ok(()),
     }
 }

@@ -25,7 +25,7 @@ pub use lock::{
     Chain, ChainLink, CycleStep, Deadlock, Lock, LockKind, LockPlace, LockReport, LockWait, Owner, Proof, RootDoing,
     WaitMode,
 };
-pub use memory::{MemoryMap, MemoryTotals, Region, RegionKind, Sizes, ThreadStack};
+pub use memory::{MemoryBounds, MemoryLimit, MemoryMap, MemoryTotals, Region, RegionKind, Sizes, ThreadStack};
 pub use pool::{PoolStatus, QueuePolicy, Spread, WorkerStatus};
 pub use process::{Census, Machine, Process, Role};
 pub use run::{LoadProgress, RunId, RunPhase, RunStatus};

@@ -11,6 +11,7 @@
 //! reads where threads stand, `locks` what they wait for and because of whom, and `findings` says what
 //! is wrong.
 
+mod bounds;
 mod capabilities;
 mod census;
 mod churn;

@@ -747,6 +747,52 @@ pub struct PerThread {
     pub guards: Sizes,
 }
 
+/// A limit of `setrlimit`.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct MemoryLimit {
+    /// Null when there is none.
+    bytes: Option<u64>,
+    unlimited: bool,
+}
+
+impl MemoryLimit {
+    fn of(limit: model::MemoryLimit) -> MemoryLimit {
+        match limit {
+            model::MemoryLimit::Bytes(bytes) => MemoryLimit {
+                bytes: Some(bytes),
+                unlimited: false,
+            },
+            model::MemoryLimit::Unlimited => MemoryLimit {
+                bytes: None,
+                unlimited: true,
+            },
+        }
+    }
+}
+
+/// How much the process has had at most, and may have.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct MemoryBounds {
+    peak_resident_bytes: Option<u64>,
+    /// brk and private writable mappings.
+    data_limit: Option<MemoryLimit>,
+    address_space_limit: Option<MemoryLimit>,
+}
+
+impl MemoryBounds {
+    fn of(bounds: &model::MemoryBounds, gaps: &mut Gaps) -> MemoryBounds {
+        let mut limit =
+            |path, limit: &Evidence<model::MemoryLimit>| gaps.one(path, limit).copied().map(MemoryLimit::of);
+        MemoryBounds {
+            data_limit: limit("bounds.data_limit", &bounds.data_limit),
+            address_space_limit: limit("bounds.address_space_limit", &bounds.address_space_limit),
+            peak_resident_bytes: gaps
+                .one("bounds.peak_resident_bytes", &bounds.peak_resident_bytes)
+                .copied(),
+        }
+    }
+}
+
 #[derive(Debug, Serialize, ToSchema)]
 pub struct KernelTotals {
     pub rollup: Option<Sizes>,
@@ -821,6 +867,7 @@ pub struct Memory<'a> {
     pub per_thread: PerThread,
     pub total: Sizes,
     pub kernel: KernelTotals,
+    bounds: MemoryBounds,
     pub threads: Vec<ThreadMemory<'a>>,
     /// Empty unless asked for with `regions=true`.
     pub regions: Vec<Region<'a>>,
@@ -878,6 +925,7 @@ impl<'a> Memory<'a> {
                 statm_virtual_bytes: map.totals.statm_virtual_bytes,
                 statm_resident_bytes: map.totals.statm_resident_bytes,
             },
+            bounds: MemoryBounds::of(&map.bounds, &mut gaps),
             threads: map
                 .stacks
                 .iter()
