@@ -63,7 +63,9 @@ pub struct Mounts {
 pub fn parse_mounts(text: &str) -> Mounts {
     let mut mounts = Mounts::default();
     for line in text.lines() {
-        let Some((mount, system)) = line.split_once(" - ") else { continue };
+        let Some((mount, system)) = line.split_once(" - ") else {
+            continue;
+        };
         let words: Vec<&str> = mount.split(' ').collect();
         let (Some(part), Some(folder)) = (words.get(3), words.get(4)) else {
             continue;
@@ -113,7 +115,11 @@ fn file_of(mount: Option<&(String, PathBuf)>, path: Option<&[u8]>, name: &str) -
     if path.split('/').any(|step| step == "..") {
         return None;
     }
-    let within = if part == "/" { path } else { path.strip_prefix(part.as_str())? };
+    let within = if part == "/" {
+        path
+    } else {
+        path.strip_prefix(part.as_str())?
+    };
     Some(folder.join(within.trim_start_matches('/')).join(name))
 }
 

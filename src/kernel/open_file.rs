@@ -195,10 +195,14 @@ mod tests {
     fn each_kind_of_file_says_its_own() {
         let head = "pos:\t0\nflags:\t02000002\nmnt_id:\t17\nino:\t1038\n";
         let parse = |text: &str| parse_info(format!("{head}{text}").as_bytes());
-        let epoll = parse("tfd:        4 events:       19 data:                4  pos:0 ino:5bf1 sdev:f\ntfd: 7 events: 1\n");
+        let epoll =
+            parse("tfd:        4 events:       19 data:                4  pos:0 ino:5bf1 sdev:f\ntfd: 7 events: 1\n");
         assert_eq!((epoll.watched, epoll.watched_total), (vec![4, 7], 2));
         // Counts are hexadecimal.
-        assert_eq!(parse("eventfd-count:               1f\neventfd-id: 1\n").event_count, Some(31));
+        assert_eq!(
+            parse("eventfd-count:               1f\neventfd-id: 1\n").event_count,
+            Some(31)
+        );
         let timer = parse("clockid: 1\nticks: 0\nsettime flags: 00\nit_value: (59, 999935234)\nit_interval: (1, 0)\n");
         assert_eq!(
             timer.timer,
@@ -228,7 +232,10 @@ mod tests {
         let shown = link(&task, tid, number(&epoll)).unwrap().unwrap();
         assert_eq!(parse_link(&shown), Link::Anonymous(b"eventpoll"));
         let info = info(&task, tid, number(&epoll)).unwrap().unwrap();
-        assert_eq!((info.watched, info.watched_total, info.cut), (vec![number(&read)], 1, false));
+        assert_eq!(
+            (info.watched, info.watched_total, info.cut),
+            (vec![number(&read)], 1, false)
+        );
         assert_eq!(link(&task, tid, 999_999).unwrap(), None);
         assert_eq!(super::info(&task, tid, 999_999).unwrap(), None);
     }

@@ -78,7 +78,11 @@ pub fn read(net: &Path) -> io::Result<Sockets> {
         any = true;
         parse(table, &text, &mut sockets);
     }
-    if any { Ok(sockets) } else { Err(io::ErrorKind::NotFound.into()) }
+    if any {
+        Ok(sockets)
+    } else {
+        Err(io::ErrorKind::NotFound.into())
+    }
 }
 
 /// Adds the sockets of one table.

@@ -14,6 +14,8 @@ pub struct Status<'a> {
     pub tracer: Option<u32>,
     /// The thread's id in its own, innermost pid namespace: the last word of `NSpid`.
     pub innermost_id: Option<u32>,
+    /// Its process' id there: the last word of `NStgid`.
+    pub innermost_process: Option<u32>,
     /// `Cpus_allowed_list`, as printed.
     pub allowed_cpus: Option<&'a [u8]>,
     pub voluntary_switches: Option<u64>,
@@ -30,6 +32,7 @@ pub fn parse(text: &[u8]) -> Status<'_> {
             b"Tgid" => status.process = number(value),
             b"Uid" => status.user = value.split(u8::is_ascii_whitespace).next().and_then(number),
             b"NSpid" => status.innermost_id = value.rsplit(u8::is_ascii_whitespace).next().and_then(number),
+            b"NStgid" => status.innermost_process = value.rsplit(u8::is_ascii_whitespace).next().and_then(number),
             b"Cpus_allowed_list" => status.allowed_cpus = Some(value),
             b"voluntary_ctxt_switches" => status.voluntary_switches = number(value),
             b"nonvoluntary_ctxt_switches" => status.involuntary_switches = number(value),
@@ -103,6 +106,7 @@ mod tests {
                 user: Some(1000),
                 tracer: Some(77),
                 innermost_id: Some(7),
+                innermost_process: Some(5),
                 allowed_cpus: Some(b"0-1,4"),
                 voluntary_switches: Some(12),
                 involuntary_switches: Some(3),

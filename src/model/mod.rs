@@ -34,6 +34,7 @@ pub use signal::SignalSet;
 pub use snapshot::{SelfCost, Snapshot, StateCounts};
 pub use stack::{Call, Dump, DumpThread, Frame, Function, Place, Stack, StackEnd, StackSource, Trust};
 pub use thread::{
-    JavaState, StackUse, Suspension, Thread, ThreadDetails, ThreadSignals, ThreadState, TimeLimit, Wait, WaitKind, WaitObject,
+    JavaState, StackUse, Suspension, Thread, ThreadDetails, ThreadSignals, ThreadState, TimeLimit, Wait, WaitKind,
+    WaitObject,
 };
 pub use units::{Nanos, Pid, ProcessKey, ThreadKey, Ticks, Tid};

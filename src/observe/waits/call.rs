@@ -5,11 +5,11 @@
 //! are registers: a 32-bit one has its upper half cut, since a caller may leave anything there.
 
 /// The arguments as the kernel's `syscall` file gives them.
-pub(super) type Arguments = [u64; 6];
+pub(in crate::observe) type Arguments = [u64; 6];
 
 /// What a call waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum About {
+pub(in crate::observe) enum About {
     /// A word of memory.
     Word {
         expects: u32,
@@ -19,19 +19,30 @@ pub(super) enum About {
         inherits_priority: bool,
     },
     /// `struct futex_waitv`s.
-    Words { array: u64, count: u32 },
+    Words {
+        array: u64,
+        count: u32,
+    },
     File(u32),
     /// `struct pollfd`s.
-    PollList { array: u64, count: u32 },
+    PollList {
+        array: u64,
+        count: u32,
+    },
     /// Three `fd_set`s, any of them 0.
-    FdSets { count: u32, sets: [u64; 3] },
+    FdSets {
+        count: u32,
+        sets: [u64; 3],
+    },
     /// Nothing but time to pass.
     Time,
     Child(Which),
     /// A child that shares this process' memory.
     VforkChild,
     /// A `sigset_t`, or any signal.
-    Signals { set: Option<u64> },
+    Signals {
+        set: Option<u64>,
+    },
     FileLock(u32),
     MessageQueue(u32),
     SystemVQueue(u32),
@@ -43,7 +54,7 @@ pub(super) enum About {
 
 /// Which child is waited for. Numbers are those of the caller's pid namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Which {
+pub(in crate::observe) enum Which {
     Any,
     Process(u32),
     /// 0: the caller's own.
@@ -53,16 +64,20 @@ pub(super) enum Which {
 
 /// Where a time-out or the end of a sleep stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Time {
+pub(in crate::observe) enum Time {
     Milliseconds(u32),
     /// A `struct timespec`.
-    Timespec { at: u64, clock: Clock, absolute: bool },
+    Timespec {
+        at: u64,
+        clock: Clock,
+        absolute: bool,
+    },
     /// A `struct timeval`, relative.
     Timeval(u64),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Clock {
+pub(in crate::observe) enum Clock {
     Monotonic,
     Realtime,
     Boottime,
@@ -83,11 +98,11 @@ impl Clock {
 
 /// One call, understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Call {
-    pub(super) about: About,
+pub(in crate::observe) struct Call {
+    pub(in crate::observe) about: About,
     /// Whether it ends by itself. `None`: the call doesn't say (a socket may have a time-out set).
-    pub(super) timed: Option<bool>,
-    pub(super) time: Option<Time>,
+    pub(in crate::observe) timed: Option<bool>,
+    pub(in crate::observe) time: Option<Time>,
 }
 
 impl Call {
@@ -114,8 +129,30 @@ impl Call {
         }
     }
 
+    /// Nothing has to be looked up to name what it is about in a row.
+    pub(in crate::observe) fn is_told_by_arguments(&self) -> bool {
+        matches!(
+            self.about,
+            About::Word { .. } | About::Words { .. } | About::Signals { .. } | About::Nothing
+        )
+    }
+
+    /// The value of a wait that may be a join: on a word that is not private, although it is in the
+    /// process, for it is the kernel that clears it and wakes the waiter when the thread ends. Source:
+    /// `__pthread_clockjoin_ex` in nptl/pthread_join_common.c: the word is the thread's own tid.
+    pub(in crate::observe) fn may_join(&self) -> Option<u32> {
+        match self.about {
+            About::Word {
+                expects,
+                shared: true,
+                inherits_priority: false,
+            } => Some(expects),
+            _ => None,
+        }
+    }
+
     /// What is waited on can change without the arguments telling.
-    pub(super) fn is_in_memory(&self) -> bool {
+    pub(in crate::observe) fn is_in_memory(&self) -> bool {
         matches!(self.about, About::PollList { .. } | About::FdSets { .. } | About::Time)
     }
 }
@@ -124,7 +161,7 @@ const PRIVATE: u64 = 128;
 const CLOCK_REALTIME: u64 = 256;
 const CLONE_VFORK: u64 = 0x4000;
 
-pub(super) fn understand(name: &str, arguments: &Arguments) -> Call {
+pub(in crate::observe) fn understand(name: &str, arguments: &Arguments) -> Call {
     let [first, second, third, fourth, fifth, sixth] = *arguments;
     let relative = |at: u64| {
         (at != 0).then_some(Time::Timespec {
@@ -162,7 +199,10 @@ pub(super) fn understand(name: &str, arguments: &Arguments) -> Call {
         | "shutdown" | "io_uring_enter" => file(first, Call::plain),
         "recvmmsg" => file(first, |about| match relative(fifth) {
             // It is looked at only between two messages: no promise that the call ends.
-            time @ Some(_) => Call { time, ..Call::plain(about) },
+            time @ Some(_) => Call {
+                time,
+                ..Call::plain(about)
+            },
             None => Call::plain(about),
         }),
         "mq_timedsend" | "mq_timedreceive" => Call::until(
@@ -317,10 +357,30 @@ mod tests {
     #[test]
     fn a_futex_says_what_its_word_held_and_whether_it_gives_up() {
         check("futex", [0x7f01, 0x80, 2, 0, 0, 0], word(2, false, false), Some(false));
-        check("futex", [0x7f01, 0x189, 0, 0, 0, u64::MAX], word(0, false, false), Some(false));
-        check("futex", [0x7f01, 0x109, 0x60d0, 0, 0, 0], word(0x60d0, true, false), Some(false));
-        check("futex", [0x7f01, 0x86, 0, 0x7fff, 0, 0], word(0, false, true), Some(true));
-        check("futex_wait", [0x7f01, 7, u64::MAX, 0x82, 0, 1], word(7, false, false), Some(false));
+        check(
+            "futex",
+            [0x7f01, 0x189, 0, 0, 0, u64::MAX],
+            word(0, false, false),
+            Some(false),
+        );
+        check(
+            "futex",
+            [0x7f01, 0x109, 0x60d0, 0, 0, 0],
+            word(0x60d0, true, false),
+            Some(false),
+        );
+        check(
+            "futex",
+            [0x7f01, 0x86, 0, 0x7fff, 0, 0],
+            word(0, false, true),
+            Some(true),
+        );
+        check(
+            "futex_wait",
+            [0x7f01, 7, u64::MAX, 0x82, 0, 1],
+            word(7, false, false),
+            Some(false),
+        );
         // The registers' upper halves are anything.
         check(
             "futex",
@@ -403,7 +463,12 @@ mod tests {
             check("wait4", [first, 0, 0, 0, 0, 0], About::Child(which), Some(false));
         }
         check("waitid", [3, 5, 0, 4, 0, 0], About::Child(Which::PidFd(5)), Some(false));
-        check("waitid", [1, 5, 0, 4, 0, 0], About::Child(Which::Process(5)), Some(false));
+        check(
+            "waitid",
+            [1, 5, 0, 4, 0, 0],
+            About::Child(Which::Process(5)),
+            Some(false),
+        );
         check("clone", [0x4111, 0, 0, 0, 0, 0], About::VforkChild, Some(false));
         check("clone", [0x11, 0, 0, 0, 0, 0], About::Nothing, None);
     }
@@ -411,8 +476,18 @@ mod tests {
     #[test]
     fn signals_and_message_queues() {
         check("pause", [0; 6], About::Signals { set: None }, Some(false));
-        check("rt_sigtimedwait", [0x10, 0, 0x20, 8, 0, 0], About::Signals { set: Some(0x10) }, Some(true));
-        check("semtimedop", [12, 0, 1, 0, 0, 0], About::SystemVSemaphores(12), Some(false));
+        check(
+            "rt_sigtimedwait",
+            [0x10, 0, 0x20, 8, 0, 0],
+            About::Signals { set: Some(0x10) },
+            Some(true),
+        );
+        check(
+            "semtimedop",
+            [12, 0, 1, 0, 0, 0],
+            About::SystemVSemaphores(12),
+            Some(false),
+        );
         check("msgrcv", [3, 0, 1, 0, 0, 0], About::SystemVQueue(3), Some(false));
         check("restart_syscall", [3; 6], About::Nothing, Some(true));
         check("mmap", [3; 6], About::Nothing, None);

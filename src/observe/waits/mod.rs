@@ -33,8 +33,8 @@ pub(super) fn state_of(letter: u8) -> ThreadState {
     }
 }
 
-pub(super) use call::{About, Arguments, Call};
-pub(super) use object::{Depth, Look, SocketBook, Thread, look, time_limit};
+pub(super) use call::{Arguments, Call};
+pub(super) use object::{Depth, SocketBook, Thread, limit_of, look};
 
 /// The call a blocked thread is in, where its number is one of our own table.
 pub(super) fn call_of(syscall: &Evidence<Syscall>) -> Option<(&'static str, Arguments)> {

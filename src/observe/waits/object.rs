@@ -104,7 +104,7 @@ pub(in crate::observe) fn look(call: &Call, thread: &Thread<'_>, depth: Depth, b
 }
 
 /// The time-out of a call, or the end of a sleep. `NoObject`: none was given.
-pub(in crate::observe) fn time_limit(call: &Call, thread: &Thread<'_>) -> Evidence<TimeLimit> {
+pub(in crate::observe) fn limit_of(call: &Call, thread: &Thread<'_>) -> Evidence<TimeLimit> {
     let words = |at: u64| -> Evidence<(i64, i64)> {
         let mut bytes = [0; 16];
         memory(thread, at, &mut bytes)?;
@@ -174,7 +174,7 @@ impl Looking<'_, '_> {
             About::PollList { array, count } => self.poll_list(array, count),
             About::FdSets { count, sets } => self.fd_sets(count, sets),
             About::Time => {
-                let limit = match time_limit(call, self.thread) {
+                let limit = match limit_of(call, self.thread) {
                     Ok(limit) => limit.words,
                     // poll without files and without a time-out.
                     Err(Unknown::NoObject) => "for ever".to_owned(),
@@ -440,8 +440,7 @@ impl Looking<'_, '_> {
             let folder = file::open_dir(&self.thread.root.process(Pid(pid))).ok()??;
             let mut buffer = file::Buffer::default();
             let stat = stat::read_at(&folder, "stat", &mut buffer).ok()??;
-            (stat.parent == self.thread.process.0)
-                .then(|| String::from_utf8_lossy(comm::parse(stat.name)).into_owned())
+            (stat.parent == self.thread.process.0).then(|| String::from_utf8_lossy(comm::parse(stat.name)).into_owned())
         };
         match named() {
             Some(name) => format!("{what} {pid} ({name})"),

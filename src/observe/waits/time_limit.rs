@@ -77,7 +77,9 @@ fn seconds(nanos: i128) -> String {
 
 /// humantime panics beyond the year 9999.
 fn on_the_calendar(nanos: i128) -> Option<String> {
-    let whole = u64::try_from(nanos / NANOS).ok().filter(|seconds| *seconds < 253_402_300_800)?;
+    let whole = u64::try_from(nanos / NANOS)
+        .ok()
+        .filter(|seconds| *seconds < 253_402_300_800)?;
     let part = u32::try_from(nanos % NANOS).ok()?;
     let moment = SystemTime::UNIX_EPOCH.checked_add(Duration::new(whole, part))?;
     Some(humantime::format_rfc3339_millis(moment).to_string())
