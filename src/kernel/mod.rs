@@ -11,6 +11,7 @@ pub mod elf;
 pub mod file;
 pub mod limits;
 pub mod loadavg;
+pub mod locks;
 pub mod maps;
 pub mod meminfo;
 pub mod mountinfo;
