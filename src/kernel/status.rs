@@ -8,8 +8,6 @@
 pub struct Status<'a> {
     /// The process that the thread belongs to.
     pub process: Option<u32>,
-    /// The process that traces it; 0 for none.
-    pub tracer: Option<u32>,
     /// Of the real user.
     pub user: Option<u32>,
     /// Who traces it, as a pid of ours; 0: nobody, or somebody whom we can't see.
@@ -30,7 +28,6 @@ pub fn parse(text: &[u8]) -> Status<'_> {
         // Cheapest first: most of the fifty lines are told apart by their first bytes.
         let Some((key, value)) = split(line) else { continue };
         match key {
-            b"TracerPid" => status.tracer = number(value),
             b"Tgid" => status.process = number(value),
             b"TracerPid" => status.tracer = number(value),
             b"Uid" => status.user = value.split(u8::is_ascii_whitespace).next().and_then(number),
