@@ -42,7 +42,12 @@ mod tests {
     fn the_stack_limit_is_the_soft_one() {
         let text = "Limit  Soft Limit  Hard Limit  Units\nMax data size  unlimited  unlimited  bytes\nMax stack size            8388608              unlimited            bytes     \n";
         assert_eq!(parse_stack(text.as_bytes()), Some(8 << 20));
-        for text in ["", "Max stack size   unlimited  unlimited bytes", "Max stack size", "\u{fffd}"] {
+        for text in [
+            "",
+            "Max stack size   unlimited  unlimited bytes",
+            "Max stack size",
+            "\u{fffd}",
+        ] {
             assert_eq!(parse_stack(text.as_bytes()), None, "{text:?}");
         }
         let ours = getrlimit(Resource::Stack).current;

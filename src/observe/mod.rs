@@ -30,6 +30,7 @@ mod waits;
 
 pub use capabilities::Capability;
 pub(crate) use capabilities::probe;
+pub use findings::FindingChange;
 pub use inspect::{InspectError, Inspector, Watch};
 pub(crate) use memory::read as read_memory;
 pub use sampler::{Delivery, Sampler, SamplerCost, Settings, start};

@@ -39,7 +39,9 @@ impl BlockedBehind {
         let many = report.chains.iter().filter(|chain| chain.behind_root as usize >= MANY);
         for chain in many {
             let Some(last) = chain.links.last() else { continue };
-            let Some(lock) = report.locks.get(last.lock) else { continue };
+            let Some(lock) = report.locks.get(last.lock) else {
+                continue;
+            };
             // A cycle is a deadlock or ends by itself; a lock of the dead has its own finding.
             if matches!(chain.root_doing, RootDoing::InCycle | RootDoing::Ended) || is_foreign(lock.owner.as_ref()) {
                 continue;
@@ -81,7 +83,10 @@ fn sighting(report: &LockReport, chain: &Chain, root: Root, stood: &[Tid], long:
                 words(chain.root_doing)
             ),
         ),
-        Root::Lock(address) => (address, format!("{}, whose owner is not known", place(&report.locks, wanted))),
+        Root::Lock(address) => (
+            address,
+            format!("{}, whose owner is not known", place(&report.locks, wanted)),
+        ),
     };
     // The root first: it is the one to look at.
     let mut culprits: Vec<Tid> = chain.root.into_iter().collect();
@@ -90,7 +95,11 @@ fn sighting(report: &LockReport, chain: &Chain, root: Root, stood: &[Tid], long:
         kind: FindingKind::BlockedBehind,
         severity: severity(report, chain),
         subject,
-        summary: format!("{} have waited for {:.0} s behind {whom}", threads(stood.len()), long.seconds()),
+        summary: format!(
+            "{} have waited for {:.0} s behind {whom}",
+            threads(stood.len()),
+            long.seconds()
+        ),
         evidence: vec![
             fact("threads_behind", f64::from(chain.behind_root), "threads"),
             fact("threads_without_a_turn", stood.len() as f64, "threads"),

@@ -12,7 +12,7 @@ use std::time::SystemTime;
 use parking_lot::Mutex;
 
 use super::{MOST_CULPRITS, Sighting};
-use crate::model::{Finding, FindingFact, FindingKind, FindingState, Nanos, ProcessKey, Severity, Stack};
+use crate::model::{Finding, FindingFact, FindingKind, FindingState, Nanos, ProcessKey, Severity, Stack, Tid};
 
 /// A detector may miss what it saw for this long.
 const GRACE: Nanos = Nanos(3_000_000_000);
@@ -133,7 +133,7 @@ impl Board {
         board.changes.drain(..).collect()
     }
 
-    /// What the detectors of `kinds` see in a process now: all of it.
+    /// What the detectors of `kinds` see in a process now: all of it. They may miss something for a moment.
     pub(super) fn update(
         &self,
         process: ProcessKey,
@@ -143,15 +143,38 @@ impl Board {
         now: Nanos,
         wall_clock: SystemTime,
     ) {
+        self.see(process, process_name, kinds, seen, (now, wall_clock), GRACE);
+    }
+
+    /// The same of detectors that miss nothing: what they don't see is over.
+    pub(super) fn replace(
+        &self,
+        process: ProcessKey,
+        process_name: &Arc<str>,
+        kinds: &[FindingKind],
+        seen: Vec<Sighting>,
+        now: Nanos,
+        wall_clock: SystemTime,
+    ) {
+        self.see(process, process_name, kinds, seen, (now, wall_clock), Nanos(0));
+    }
+
+    fn see(
+        &self,
+        process: ProcessKey,
+        process_name: &Arc<str>,
+        kinds: &[FindingKind],
+        seen: Vec<Sighting>,
+        (now, wall_clock): (Nanos, SystemTime),
+        grace: Nanos,
+    ) {
         let mut board = self.0.lock();
         for sighting in seen {
             board.put(process, process_name, sighting, now, wall_clock);
         }
         board.remove(|entry| {
             let finding = &entry.finding;
-            finding.process == process
-                && kinds.contains(&finding.kind)
-                && now.saturating_sub(finding.last_seen) > GRACE
+            finding.process == process && kinds.contains(&finding.kind) && now.saturating_sub(finding.last_seen) > grace
         });
     }
 
@@ -163,6 +186,15 @@ impl Board {
                 entry.finding.last_seen = entry.finding.last_seen.max(now);
             }
         }
+    }
+
+    /// The kinds that stand for a process, with the culprits that are named.
+    pub(super) fn standing(&self, process: ProcessKey) -> Vec<(FindingKind, Vec<Tid>)> {
+        let board = self.0.lock();
+        let of_it = board.entries.iter().filter(|entry| entry.finding.process == process);
+        of_it
+            .map(|entry| (entry.finding.kind, entry.finding.culprits.clone()))
+            .collect()
     }
 
     /// Adds to what is said of a finding that stands.
@@ -210,9 +242,10 @@ impl Inner {
         } = sighting;
         let culprit_count = u32::try_from(culprits.len()).unwrap_or(u32::MAX);
         culprits.truncate(MOST_CULPRITS);
-        let known = self.entries.iter_mut().find(|entry| {
-            entry.finding.process == process && entry.finding.kind == kind && entry.subject == subject
-        });
+        let known = self
+            .entries
+            .iter_mut()
+            .find(|entry| entry.finding.process == process && entry.finding.kind == kind && entry.subject == subject);
         if let Some(entry) = known {
             let finding = &mut entry.finding;
             (finding.severity, finding.last_seen) = (severity, now.max(finding.last_seen));
@@ -260,7 +293,7 @@ impl Inner {
 mod tests {
     use super::super::made::{SECOND, process};
     use super::*;
-    use crate::model::{Pid, Tid};
+    use crate::model::Pid;
 
     fn sighting(kind: FindingKind, severity: Severity, subject: u64, culprits: u32) -> Sighting {
         Sighting {
@@ -301,7 +334,10 @@ mod tests {
         show(&board, Vec::new(), 12);
         show(&board, vec![leak(Severity::Notice)], 13);
         let found = board.of(process());
-        assert_eq!((found[0].since, found[0].last_seen), (Nanos(10 * SECOND), Nanos(13 * SECOND)));
+        assert_eq!(
+            (found[0].since, found[0].last_seen),
+            (Nanos(10 * SECOND), Nanos(13 * SECOND))
+        );
         assert_eq!((found[0].culprits.len(), found[0].culprit_count), (64, 100));
         show(&board, Vec::new(), 16);
         assert_eq!(board.all().len(), 1);
@@ -318,7 +354,11 @@ mod tests {
         show(&board, vec![leak(Severity::Warning)], 2);
         for second in 3..=13 {
             let culprits = second as u32;
-            show(&board, vec![sighting(FindingKind::ThreadLeak, Severity::Warning, 0, culprits)], second);
+            show(
+                &board,
+                vec![sighting(FindingKind::ThreadLeak, Severity::Warning, 0, culprits)],
+                second,
+            );
         }
         let states = told(&board);
         assert_eq!(states[0], FindingState::Raised);
@@ -331,9 +371,27 @@ mod tests {
         let board = Board::default();
         let mut other = process();
         other.pid = Pid(7);
-        show(&board, vec![sighting(FindingKind::Deadlock, Severity::Critical, 5, 2)], 1);
-        board.update(other, &"other".into(), &[FindingKind::ThreadLeak], Vec::new(), Nanos(99 * SECOND), SystemTime::UNIX_EPOCH);
-        board.update(process(), &"made".into(), &[FindingKind::ThreadLeak], Vec::new(), Nanos(99 * SECOND), SystemTime::UNIX_EPOCH);
+        show(
+            &board,
+            vec![sighting(FindingKind::Deadlock, Severity::Critical, 5, 2)],
+            1,
+        );
+        board.update(
+            other,
+            &"other".into(),
+            &[FindingKind::ThreadLeak],
+            Vec::new(),
+            Nanos(99 * SECOND),
+            SystemTime::UNIX_EPOCH,
+        );
+        board.update(
+            process(),
+            &"made".into(),
+            &[FindingKind::ThreadLeak],
+            Vec::new(),
+            Nanos(99 * SECOND),
+            SystemTime::UNIX_EPOCH,
+        );
         assert_eq!(board.all().len(), 1);
         board.still_holds(process(), &[FindingKind::Deadlock], Nanos(100 * SECOND));
         show(&board, Vec::new(), 102);
@@ -346,10 +404,18 @@ mod tests {
     fn a_full_board_gives_room_to_what_matters_more() {
         let board = Board::default();
         for subject in 0..1000 {
-            show(&board, vec![sighting(FindingKind::Deadlock, Severity::Warning, subject, 2)], 1);
+            show(
+                &board,
+                vec![sighting(FindingKind::Deadlock, Severity::Warning, subject, 2)],
+                1,
+            );
         }
         assert_eq!(board.all().len(), MOST_OF_ONE);
-        show(&board, vec![sighting(FindingKind::Deadlock, Severity::Critical, 7777, 2)], 1);
+        show(
+            &board,
+            vec![sighting(FindingKind::Deadlock, Severity::Critical, 7777, 2)],
+            1,
+        );
         let found = board.all();
         assert_eq!(found.len(), MOST_OF_ONE);
         assert!(found.iter().any(|finding| finding.severity == Severity::Critical));

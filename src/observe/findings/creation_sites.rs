@@ -46,7 +46,11 @@ pub(super) fn detail(dump: &Dump, tids: &[Tid]) -> Option<Detail> {
     let told: usize = sites.values().sum();
     let most = sites.values().copied().max()?;
     Some(Detail {
-        words: format!("of the newest {} their stacks say where they began: {}", tids.len(), names::tally(sites)),
+        words: format!(
+            "of the newest {} their stacks say where they began: {}",
+            tids.len(),
+            names::tally(sites)
+        ),
         facts: vec![
             fact("start_routine_known", told as f64, "threads"),
             fact("same_start_routine", most as f64, "threads"),

@@ -35,7 +35,9 @@ impl DiskSleepPileUp {
 
         let stood = |row: &&Thread| self.asleep.stood(row.tid(), now);
         let mut stuck: Vec<&Thread> = rows.iter().copied().filter(|row| stood(row) >= STUCK_FOR).collect();
-        let many = self.many_since.is_some_and(|since| now.saturating_sub(since) >= MANY_FOR);
+        let many = self
+            .many_since
+            .is_some_and(|since| now.saturating_sub(since) >= MANY_FOR);
         let (severity, mut culprits) = if stuck.len() >= STUCK {
             let long = stuck.iter().filter(|row| stood(row) >= CRITICAL_FOR).count();
             let severity = if long >= STUCK {
@@ -105,7 +107,9 @@ mod tests {
         let mut detector = DiskSleepPileUp::default();
         let mut last = None;
         for second in 0..=seconds {
-            let mut rows: Vec<Thread> = (1..=count).map(|tid| asleep(tid, if moves { second } else { 1 })).collect();
+            let mut rows: Vec<Thread> = (1..=count)
+                .map(|tid| asleep(tid, if moves { second } else { 1 }))
+                .collect();
             rows.push(thread(99));
             last = detector.look(&snapshot(second * SECOND, rows));
         }

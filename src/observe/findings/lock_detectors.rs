@@ -64,7 +64,11 @@ pub(super) struct LockDetectors {
 impl LockDetectors {
     /// `now` is when the report was read.
     pub fn look(&mut self, report: &LockReport, now: Nanos) -> Seen {
-        let known = report.dump.threads.iter().filter_map(|thread| Some((thread.key, thread.turns.ok()?)));
+        let known = report
+            .dump
+            .threads
+            .iter()
+            .filter_map(|thread| Some((thread.key, thread.turns.ok()?)));
         self.still.look(known, now);
         let look = LockLook {
             report,
@@ -247,7 +251,10 @@ mod tests {
     }
 
     fn kinds(seen: &Seen) -> Vec<(FindingKind, Severity)> {
-        seen.sightings.iter().map(|sighting| (sighting.kind, sighting.severity)).collect()
+        seen.sightings
+            .iter()
+            .map(|sighting| (sighting.kind, sighting.severity))
+            .collect()
     }
 
     #[test]
@@ -269,7 +276,8 @@ mod tests {
         let told = &seen.sightings[0];
         assert_eq!((told.subject, &told.culprits[..]), (1, &[Tid(1), Tid(2)][..]));
         assert!(
-            told.summary.contains("worker-1 (1) holds pthread_mutex accounts+0x28 and wants"),
+            told.summary
+                .contains("worker-1 (1) holds pthread_mutex accounts+0x28 and wants"),
             "{}",
             told.summary
         );
@@ -283,13 +291,20 @@ mod tests {
         assert_eq!(first.again, Some(Nanos(SECOND)));
         let seen = shown(&report, &[1, 2]);
         assert_eq!(kinds(&seen), [(FindingKind::AbandonedLock, Severity::Critical)]);
-        assert!(seen.sightings[0].summary.contains("thread 77 held"), "{}", seen.sightings[0].summary);
+        assert!(
+            seen.sightings[0].summary.contains("thread 77 held"),
+            "{}",
+            seen.sightings[0].summary
+        );
     }
 
     #[test]
     fn a_lock_from_before_the_fork_is_told_unless_it_is_made_to_be_shared() {
         let mut report = report(1, Ok(Owner::Foreign { own_tid: 77 }), WaitMode::Exclusive, 1);
-        assert_eq!(kinds(&shown(&report, &[1, 3])), [(FindingKind::InheritedLock, Severity::Critical)]);
+        assert_eq!(
+            kinds(&shown(&report, &[1, 3])),
+            [(FindingKind::InheritedLock, Severity::Critical)]
+        );
         report.locks[0].flags = vec!["process_shared"];
         assert!(shown(&report, &[1, 3]).sightings.is_empty());
     }
@@ -301,7 +316,10 @@ mod tests {
             let mut report = report(8, owner, WaitMode::Exclusive, 1);
             report.chains = vec![chain(root, doing, 8)];
             let seen = shown(&report, &[1, 6]);
-            let found = seen.sightings.iter().find(|sighting| sighting.kind == FindingKind::BlockedBehind);
+            let found = seen
+                .sightings
+                .iter()
+                .find(|sighting| sighting.kind == FindingKind::BlockedBehind);
             assert_eq!(found.map(|sighting| sighting.severity), expected, "{doing:?}");
             if let (Some(found), Some(root)) = (found, root) {
                 assert_eq!((found.culprits[0], found.culprits.len()), (Tid(root), 9));
@@ -335,7 +353,12 @@ mod tests {
             let mut rotating = report(64, held_by(root), WaitMode::Exclusive, second / 9);
             rotating.chains = vec![chain(Some(root), RootDoing::Runnable, 64)];
             let seen = detectors.look(&rotating, Nanos(second * SECOND));
-            assert!(!seen.sightings.iter().any(|sighting| sighting.kind == FindingKind::BlockedBehind));
+            assert!(
+                !seen
+                    .sightings
+                    .iter()
+                    .any(|sighting| sighting.kind == FindingKind::BlockedBehind)
+            );
         }
     }
 
@@ -345,8 +368,16 @@ mod tests {
         assert_eq!(kinds(&seen), [(FindingKind::SamePlace, Severity::Warning)]);
         let told = &seen.sightings[0];
         assert_eq!(told.culprits.len(), 4);
-        assert!(told.stack.is_some() && told.summary.starts_with("all 4 threads named worker-#"), "{}", told.summary);
-        assert!(shown(&report(3, held_by(900), WaitMode::Exclusive, 1), &[1, 60]).sightings.is_empty());
+        assert!(
+            told.stack.is_some() && told.summary.starts_with("all 4 threads named worker-#"),
+            "{}",
+            told.summary
+        );
+        assert!(
+            shown(&report(3, held_by(900), WaitMode::Exclusive, 1), &[1, 60])
+                .sightings
+                .is_empty()
+        );
     }
 
     #[test]
@@ -354,7 +385,10 @@ mod tests {
         let idle = |count| report(count, Err(Unknown::OwnerNotRecorded), WaitMode::Signal, 1);
         assert!(shown(&idle(8), &[1, 59]).sightings.is_empty());
         assert!(shown(&idle(7), &[1, 100]).sightings.is_empty());
-        assert_eq!(kinds(&shown(&idle(8), &[1, 62])), [(FindingKind::SamePlace, Severity::Notice)]);
+        assert_eq!(
+            kinds(&shown(&idle(8), &[1, 62])),
+            [(FindingKind::SamePlace, Severity::Notice)]
+        );
     }
 
     #[test]

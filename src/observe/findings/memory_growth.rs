@@ -104,7 +104,10 @@ impl KindGrowth {
             .take(3)
             .map(|(bytes, word, _)| format!("{word} {} MiB", bytes >> 20))
             .collect();
-        let facts = grown.iter().map(|(bytes, _, name)| fact(name, *bytes as f64, "bytes")).collect();
+        let facts = grown
+            .iter()
+            .map(|(bytes, _, name)| fact(name, *bytes as f64, "bytes"))
+            .collect();
         (!words.is_empty()).then(|| (format!("in {seconds:.0} s: {}", words.join(", ")), facts))
     }
 }
@@ -131,7 +134,10 @@ mod tests {
         let told = run((0..90).map(|n| (100 + n) << 20)).unwrap();
         assert_eq!(told.severity, Severity::Notice);
         assert!(told.summary.contains("60.0 MiB a minute"), "{}", told.summary);
-        assert_eq!(run((0..400).map(|n| (100 + n) << 20)).unwrap().severity, Severity::Warning);
+        assert_eq!(
+            run((0..400).map(|n| (100 + n) << 20)).unwrap().severity,
+            Severity::Warning
+        );
     }
 
     #[test]

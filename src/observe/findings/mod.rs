@@ -36,10 +36,10 @@ mod made;
 
 use std::sync::Arc;
 
-pub use board::FindingChange;
 pub(super) use board::Board;
+pub use board::FindingChange;
 pub(super) use snapshot_detectors::SnapshotDetectors;
-pub(super) use watcher::Watcher;
+pub(super) use watcher::{Watcher, run as watch};
 
 use crate::model::{FindingFact, FindingKind, Severity, Stack, Tid};
 

@@ -44,7 +44,11 @@ impl Oversubscription {
             return None;
         }
         let wants = |thread: &Thread| thread.cpu_ratio.unwrap_or(0.0) + thread.run_delay_ratio.unwrap_or(0.0);
-        let mut culprits: Vec<&Thread> = snapshot.threads.iter().filter(|thread| wants(thread) >= WANTS).collect();
+        let mut culprits: Vec<&Thread> = snapshot
+            .threads
+            .iter()
+            .filter(|thread| wants(thread) >= WANTS)
+            .collect();
         let delay = |thread: &Thread| thread.run_delay_ratio.unwrap_or(0.0);
         culprits.sort_by(|a, b| delay(b).total_cmp(&delay(a)).then(a.tid().cmp(&b.tid())));
         Some(Sighting {
@@ -144,7 +148,11 @@ mod tests {
     fn many_threads_on_two_cpus_are_told_with_what_they_want() {
         let sighting = run(64, 2.0 / 64.0, 0.96, 10).unwrap();
         assert_eq!((sighting.severity, sighting.culprits.len()), (Severity::Warning, 64));
-        assert!(sighting.summary.starts_with("64 threads want 63.4 CPUs and may use 2"), "{}", sighting.summary);
+        assert!(
+            sighting.summary.starts_with("64 threads want 63.4 CPUs and may use 2"),
+            "{}",
+            sighting.summary
+        );
         assert_eq!(run(6, 0.3, 0.5, 12).unwrap().severity, Severity::Notice);
     }
 
@@ -159,7 +167,15 @@ mod tests {
 
     #[test]
     fn a_list_of_cpus_is_counted() {
-        for (list, expected) in [("0-1", 2), ("0", 1), ("0-3,8", 5), ("", 0), ("3-1", 0), ("x", 0), ("0-4294967295", 0)] {
+        for (list, expected) in [
+            ("0-1", 2),
+            ("0", 1),
+            ("0-3,8", 5),
+            ("", 0),
+            ("3-1", 0),
+            ("x", 0),
+            ("0-4294967295", 0),
+        ] {
             assert_eq!(count(list), expected, "{list}");
         }
     }

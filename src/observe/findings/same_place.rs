@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::lock_detectors::{LockLook, Seen, place};
 use super::{Sighting, fact, names, threads};
-use crate::model::{Dump, DumpThread, FindingKind, Nanos, Severity, Stack, Tid, ThreadState, WaitKind, WaitMode};
+use crate::model::{Dump, DumpThread, FindingKind, Nanos, Severity, Stack, ThreadState, Tid, WaitKind, WaitMode};
 
 pub(super) const RULE: &str = "All threads of one name pattern (digits folded; the main thread left out), four or more, stood in equal stacks without a \
      turn on a CPU for 5 seconds or longer, each waiting for a lock that is held: a warning. A notice when there are eight \
@@ -32,13 +32,18 @@ enum Waits {
 pub(super) fn look(look: &LockLook<'_>) -> Seen {
     let report = look.report;
     let mut seen = Seen::default();
-    let modes: HashMap<Tid, (WaitMode, usize)> =
-        report.waits.iter().map(|wait| (wait.tid, (wait.mode, wait.lock))).collect();
+    let modes: HashMap<Tid, (WaitMode, usize)> = report
+        .waits
+        .iter()
+        .map(|wait| (wait.tid, (wait.mode, wait.lock)))
+        .collect();
     let mut groups: Vec<(String, Vec<&DumpThread>)> = groups(&report.dump).into_iter().collect();
     groups.sort_by(|a, b| a.0.cmp(&b.0));
     for (pattern, group) in groups {
         let Some(stack) = shared_stack(&group) else { continue };
-        let Some(waits) = waits_for(&group, &modes) else { continue };
+        let Some(waits) = waits_for(&group, &modes) else {
+            continue;
+        };
         let (many, long, severity) = match waits {
             Waits::ForLocks => (MANY_LOCKED, LOCKED_FOR, Severity::Warning),
             Waits::MaybeForWork => (MANY_IDLE, IDLE_FOR, Severity::Notice),
@@ -46,7 +51,10 @@ pub(super) fn look(look: &LockLook<'_>) -> Seen {
         if group.len() < many {
             continue;
         }
-        let stood = group.iter().map(|thread| look.still.stood(thread.tid(), look.now)).min();
+        let stood = group
+            .iter()
+            .map(|thread| look.still.stood(thread.tid(), look.now))
+            .min();
         let stood = stood.unwrap_or_default();
         if stood < long {
             seen.look_again(Nanos(long.0 - stood.0));
@@ -83,7 +91,11 @@ pub(super) fn look(look: &LockLook<'_>) -> Seen {
 fn groups(dump: &Dump) -> HashMap<String, Vec<&DumpThread>> {
     let mut groups: HashMap<String, Vec<&DumpThread>> = HashMap::new();
     // Threads that were never named carry the process' name, and so does the main one.
-    for thread in dump.threads.iter().filter(|thread| thread.tid().0 != dump.process.pid.0) {
+    for thread in dump
+        .threads
+        .iter()
+        .filter(|thread| thread.tid().0 != dump.process.pid.0)
+    {
         groups.entry(names::pattern(&thread.name)).or_default().push(thread);
     }
     groups.retain(|_, group| group.len() >= MANY_LOCKED);
@@ -94,7 +106,10 @@ fn groups(dump: &Dump) -> HashMap<String, Vec<&DumpThread>> {
 fn shared_stack<'a>(group: &[&'a DumpThread]) -> Option<&'a Arc<Stack>> {
     let first = group.first()?.stack.as_ref().ok()?;
     let same = |thread: &&DumpThread| {
-        thread.stack.as_ref().is_ok_and(|stack| Arc::ptr_eq(stack, first) || stack == first)
+        thread
+            .stack
+            .as_ref()
+            .is_ok_and(|stack| Arc::ptr_eq(stack, first) || stack == first)
     };
     (!first.moved && group.iter().all(same)).then_some(first)
 }

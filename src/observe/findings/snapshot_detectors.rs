@@ -61,12 +61,22 @@ impl SnapshotDetectors {
 
     /// Shows them a snapshot, and the board what they saw.
     pub fn show(&mut self, snapshot: &Snapshot, board: &Board) {
-        if self.shown_at.is_some_and(|at| snapshot.taken_at.saturating_sub(at) < PACE) {
+        if self
+            .shown_at
+            .is_some_and(|at| snapshot.taken_at.saturating_sub(at) < PACE)
+        {
             return;
         }
         self.shown_at = Some(snapshot.taken_at);
         let seen = self.look(snapshot);
-        board.update(snapshot.process, &snapshot.name, &KINDS, seen, snapshot.taken_at, snapshot.wall_clock);
+        board.update(
+            snapshot.process,
+            &snapshot.name,
+            &KINDS,
+            seen,
+            snapshot.taken_at,
+            snapshot.wall_clock,
+        );
     }
 
     fn look(&mut self, snapshot: &Snapshot) -> Vec<Sighting> {

@@ -67,7 +67,12 @@ impl Starvation {
         starved.sort_by_key(|(thread, span)| (std::cmp::Reverse(*span), thread.tid()));
         let (worst, longest) = *starved.first()?;
         let asked_for_it = |thread: &Thread| thread.policy == Ok("idle") || thread.nice == Ok(19);
-        let severity = match starved.iter().filter(|(thread, _)| !asked_for_it(thread)).map(|(_, span)| *span).max() {
+        let severity = match starved
+            .iter()
+            .filter(|(thread, _)| !asked_for_it(thread))
+            .map(|(_, span)| *span)
+            .max()
+        {
             None => Severity::Notice,
             Some(span) if span >= CRITICAL => Severity::Critical,
             Some(_) => Severity::Warning,
@@ -90,7 +95,11 @@ impl Starvation {
             evidence: vec![
                 fact("starved", starved.len() as f64, "threads"),
                 fact("without_a_turn_seconds", longest.seconds(), "seconds"),
-                fact("runnable", f64::from(snapshot.counts.get(ThreadState::Runnable)), "threads"),
+                fact(
+                    "runnable",
+                    f64::from(snapshot.counts.get(ThreadState::Runnable)),
+                    "threads",
+                ),
             ],
             culprits: starved.iter().map(|(thread, _)| thread.tid()).collect(),
             stack: None,
@@ -116,7 +125,10 @@ mod tests {
         }
         assert!(seen[..3].iter().all(Option::is_none));
         let first = seen[3].as_ref().unwrap();
-        assert_eq!((first.severity, &first.culprits[..]), (Severity::Warning, &[Tid(5)][..]));
+        assert_eq!(
+            (first.severity, &first.culprits[..]),
+            (Severity::Warning, &[Tid(5)][..])
+        );
         assert!(first.summary.contains("worker-5 (5) for 3.0 s"), "{}", first.summary);
         assert_eq!(seen[30].as_ref().unwrap().severity, Severity::Critical);
     }

@@ -60,12 +60,18 @@ mod tests {
         reused.start.0 += 1;
         stillness.look([(key(5), 1), (key(6), 2), (reused, 1)].into_iter(), Nanos(20));
         let since = |tid| stillness.since(Tid(tid));
-        assert_eq!((since(5), since(6), since(7)), (Some(Nanos(10)), Some(Nanos(20)), Some(Nanos(20))));
+        assert_eq!(
+            (since(5), since(6), since(7)),
+            (Some(Nanos(10)), Some(Nanos(20)), Some(Nanos(20)))
+        );
         let standing: Vec<_> = stillness.standing(Nanos(10), Nanos(20)).collect();
         assert_eq!(standing, [(key(5), 1)]);
         assert_eq!(stillness.stood(Tid(5), Nanos(25)), Nanos(15));
         assert_eq!(stillness.stood(Tid(99), Nanos(25)), Nanos(0));
         stillness.look([(key(6), 2)].into_iter(), Nanos(30));
-        assert_eq!((stillness.since(Tid(5)), stillness.since(Tid(6))), (None, Some(Nanos(20))));
+        assert_eq!(
+            (stillness.since(Tid(5)), stillness.since(Tid(6))),
+            (None, Some(Nanos(20)))
+        );
     }
 }

@@ -25,7 +25,10 @@ pub(super) struct SwitchStorm {
 impl SwitchStorm {
     pub fn look(&mut self, snapshot: &Snapshot) -> Option<Sighting> {
         let now = snapshot.taken_at;
-        let seconds = self.looked_at.replace(now).map_or(0.0, |at| now.saturating_sub(at).seconds());
+        let seconds = self
+            .looked_at
+            .replace(now)
+            .map_or(0.0, |at| now.saturating_sub(at).seconds());
         let mut before = std::mem::take(&mut self.before).into_iter().peekable();
         self.before.reserve(snapshot.threads.len());
         let mut switched: Vec<(&Thread, f64)> = Vec::new();
@@ -113,8 +116,15 @@ mod tests {
     fn a_storm_is_told_with_its_rate_and_the_worst_thread_first() {
         assert!(run(20_000, 5).is_none());
         let told = run(20_000, 6).unwrap();
-        assert_eq!((told.severity, &told.culprits[..]), (Severity::Warning, &[Tid(6), Tid(5)][..]));
-        assert!(told.summary.contains("40011 involuntary switches a second on 2 CPUs"), "{}", told.summary);
+        assert_eq!(
+            (told.severity, &told.culprits[..]),
+            (Severity::Warning, &[Tid(6), Tid(5)][..])
+        );
+        assert!(
+            told.summary.contains("40011 involuntary switches a second on 2 CPUs"),
+            "{}",
+            told.summary
+        );
         assert_eq!(run(3000, 6).unwrap().severity, Severity::Notice);
     }
 

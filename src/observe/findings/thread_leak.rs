@@ -45,7 +45,8 @@ impl ThreadLeak {
             if self.marks.len() == MARKS {
                 self.marks.pop_front();
             }
-            self.marks.push_back((now, snapshot.started_total, snapshot.ended_total));
+            self.marks
+                .push_back((now, snapshot.started_total, snapshot.ended_total));
         }
         let rise = self.count.rise()?;
         if rise.steps < NOTICE_STEPS || rise.growth() < LEAST_GROWTH {

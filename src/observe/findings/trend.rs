@@ -124,7 +124,10 @@ mod tests {
 
     #[test]
     fn peaks_over_a_level_floor_are_no_rise() {
-        assert_eq!(floor((0..60).map(|n| if n % 5 == 0 { 10 } else { 10 + n })).rise(), None);
+        assert_eq!(
+            floor((0..60).map(|n| if n % 5 == 0 { 10 } else { 10 + n })).rise(),
+            None
+        );
         assert_eq!(floor([7; 60]).rise(), None);
         assert_eq!(floor([]).rise(), None);
         assert_eq!(floor([1]).rise(), None);
