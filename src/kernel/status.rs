@@ -8,8 +8,6 @@
 pub struct Status<'a> {
     /// The process that the thread belongs to.
     pub process: Option<u32>,
-    /// The process that traces it; 0 for none.
-    pub tracer: Option<u32>,
     /// Of the real user.
     pub user: Option<u32>,
     /// The thread's id in its own, innermost pid namespace: the last word of `NSpid`.
@@ -27,7 +25,6 @@ pub fn parse(text: &[u8]) -> Status<'_> {
         let Some((key, value)) = split(line) else { continue };
         match key {
             b"Tgid" => status.process = number(value),
-            b"TracerPid" => status.tracer = number(value),
             b"Uid" => status.user = value.split(u8::is_ascii_whitespace).next().and_then(number),
             b"NSpid" => status.innermost_id = value.rsplit(u8::is_ascii_whitespace).next().and_then(number),
             b"Cpus_allowed_list" => status.allowed_cpus = Some(value),
