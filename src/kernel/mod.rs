@@ -12,6 +12,7 @@ pub mod elf_file;
 pub mod file;
 pub mod limits;
 pub mod loadavg;
+pub mod locks;
 pub mod maps;
 pub mod meminfo;
 pub mod mountinfo;

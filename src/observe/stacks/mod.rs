@@ -24,7 +24,7 @@ mod walk;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(super) use space::{AddressSpace, ModuleCache};
+pub(super) use space::{AddressSpace, Mapped, ModuleCache};
 pub(super) use symbols::Symbols;
 
 use super::InspectError;
