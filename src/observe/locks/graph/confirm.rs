@@ -65,7 +65,7 @@ pub(super) fn read_again(
         truncated: true,
         paused: 0,
     };
-    let found = identify::identify(dumper, &between);
+    let found = identify::identify(dumper, &between, false);
     let after: Vec<Look> = tids.iter().map(|tid| look(dumper, dump, *tid)).collect();
     let same_process = matches!(resolve(dumper.root(), dump.process.pid), Ok(Some(key)) if key == dump.process);
     let answers = cycles
