@@ -5,6 +5,7 @@
 
 pub mod boot_id;
 pub mod calls;
+pub mod cgroup;
 pub mod clock;
 pub mod comm;
 pub mod elf;
@@ -16,12 +17,18 @@ pub mod locks;
 pub mod maps;
 pub mod meminfo;
 pub mod mountinfo;
+pub mod open_file;
 pub mod pagemap;
+pub mod perf_event;
 pub mod process_vm;
+pub mod ptrace;
+pub mod registers;
+pub mod robust_list;
 pub mod root;
 pub mod schedstat;
 pub mod signals;
 pub mod smaps;
+pub mod sockets;
 pub mod stat;
 pub mod statm;
 pub mod status;
@@ -31,3 +38,6 @@ pub mod task;
 pub mod wchan;
 
 pub use root::ProcRoot;
+
+#[cfg(test)]
+pub(crate) mod trials;

@@ -36,6 +36,8 @@ pub enum Unknown {
     NotWaiting,
     /// It was not asked for on this pass because it is dear; the single-thread view reads it.
     NotAsked,
+    /// The wait is for nothing that has a name: a moment in the kernel, or a call that is about no object.
+    NoObject,
     /// No mapping of the process holds the thread's stack pointer.
     NoStackFound,
     /// There was no time left for it.
@@ -44,6 +46,10 @@ pub enum Unknown {
     SamplingDenied,
     /// Another debugger or tracer has the thread.
     TracedByOther,
+    /// It is stopped (by a signal) and is left so: nothing is read by stopping it again.
+    Stopped,
+    /// A thread of our own process, or one whose end we wait for: a process can't stop itself and look.
+    Ourselves,
     /// No symbol table names this address.
     NoSymbols,
     /// Code of another architecture or word size than ours.
@@ -73,7 +79,7 @@ pub struct Need {
 }
 
 impl Unknown {
-    pub const ALL: [Unknown; 24] = [
+    pub const ALL: [Unknown; 27] = [
         Unknown::PtraceDenied,
         Unknown::Denied,
         Unknown::Gone,
@@ -89,10 +95,13 @@ impl Unknown {
         Unknown::Zombie,
         Unknown::NotWaiting,
         Unknown::NotAsked,
+        Unknown::NoObject,
         Unknown::NoStackFound,
         Unknown::Late,
         Unknown::SamplingDenied,
         Unknown::TracedByOther,
+        Unknown::Stopped,
+        Unknown::Ourselves,
         Unknown::NoSymbols,
         Unknown::ForeignCode,
         Unknown::OwnerNotRecorded,
@@ -118,8 +127,11 @@ impl Unknown {
             | Unknown::Zombie
             | Unknown::NotWaiting
             | Unknown::NotAsked
+            | Unknown::NoObject
             | Unknown::NoStackFound
             | Unknown::Late
+            | Unknown::Stopped
+            | Unknown::Ourselves
             | Unknown::NoSymbols
             | Unknown::OwnerNotRecorded
             | Unknown::NotHeld
@@ -145,10 +157,13 @@ impl Unknown {
             Unknown::Zombie => "zombie",
             Unknown::NotWaiting => "not_waiting",
             Unknown::NotAsked => "not_asked",
+            Unknown::NoObject => "no_object",
             Unknown::NoStackFound => "no_stack_found",
             Unknown::Late => "late",
             Unknown::SamplingDenied => "sampling_denied",
             Unknown::TracedByOther => "traced_by_other",
+            Unknown::Stopped => "stopped",
+            Unknown::Ourselves => "ourselves",
             Unknown::NoSymbols => "no_symbols",
             Unknown::ForeignCode => "foreign_code",
             Unknown::OwnerNotRecorded => "owner_not_recorded",
@@ -175,10 +190,13 @@ impl Unknown {
             Unknown::Zombie => "it has ended and waits to be reaped",
             Unknown::NotWaiting => "the thread is not waiting",
             Unknown::NotAsked => "read on request only, because it is dear",
+            Unknown::NoObject => "the wait is for nothing that has a name",
             Unknown::NoStackFound => "no mapping holds the thread's stack pointer",
             Unknown::Late => "the time for this reading was over",
             Unknown::SamplingDenied => "the kernel does not let us sample running threads",
             Unknown::TracedByOther => "another debugger already traces this thread",
+            Unknown::Stopped => "it is stopped, and is left as it is",
+            Unknown::Ourselves => "threadscape does not stop itself or its own children",
             Unknown::NoSymbols => "no symbol table names this address",
             Unknown::ForeignCode => "the program's code is for another architecture than ours",
             Unknown::OwnerNotRecorded => "locks of this kind do not record who holds them",

@@ -34,7 +34,7 @@ use super::threads::resolve;
 use crate::model::{LockReport, Pid};
 
 /// All lock waits of `pid` with the stacks that prove them.
-pub(super) fn read(dumper: &Dumper, pid: Pid, options: &StackOptions) -> Result<LockReport, InspectError> {
+pub(crate) fn read(dumper: &Dumper, pid: Pid, options: &StackOptions) -> Result<LockReport, InspectError> {
     let dump = Arc::new(dumper.dump(pid, options)?);
     let complete = options.only.is_none() && !dump.truncated;
     let found = identify::identify(dumper, &dump, complete);

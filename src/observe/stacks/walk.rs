@@ -78,6 +78,14 @@ struct Seen {
 }
 
 impl Seen {
+    fn key(&self, process: ProcessKey) -> ThreadKey {
+        ThreadKey {
+            process,
+            tid: self.tid,
+            start: self.start,
+        }
+    }
+
     /// Where to begin the walk, or why there is none.
     fn registers(&self) -> Evidence<Registers> {
         match self.syscall? {
@@ -433,7 +441,7 @@ impl<'d> Pass<'d> {
                 if left.is_zero() {
                     break;
                 }
-                let caught = pause::catch(self.rows[at].seen.tid, left.min(PAUSE_TIME), PAUSE_BYTES);
+                let caught = pause::catch(self.rows[at].seen.key(self.key), left.min(PAUSE_TIME), PAUSE_BYTES);
                 self.paused += u32::from(caught.is_ok());
                 self.add_caught(at, caught, StackSource::Pause);
             }
@@ -443,9 +451,9 @@ impl<'d> Pass<'d> {
             if rows.is_empty() {
                 return;
             }
-            let tids: Vec<Tid> = rows.iter().map(|at| self.rows[*at].seen.tid).collect();
+            let threads: Vec<ThreadKey> = rows.iter().map(|at| self.rows[*at].seen.key(self.key)).collect();
             let left = self.until.saturating_duration_since(Instant::now());
-            let samples = running::sample(&tids, left.min(SAMPLE_TIME));
+            let samples = running::sample(&threads, left.min(SAMPLE_TIME));
             for (at, caught) in rows.into_iter().zip(samples) {
                 self.add_caught(at, caught, StackSource::Sample);
             }
