@@ -301,7 +301,7 @@ mod tests {
     fn other_records_before_the_sample_are_passed_over() {
         let mut bytes = record(2, &[0; 16]);
         bytes.extend(record(9, &body(2, &VALUES[..SAMPLED_COUNT], &[], 0)));
-        assert_eq!(first_sample(&bytes).unwrap().stack, []);
+        assert!(first_sample(&bytes).unwrap().stack.is_empty());
     }
 
     #[test]

@@ -29,7 +29,6 @@ pub fn parse(text: &[u8]) -> Status<'_> {
         let Some((key, value)) = split(line) else { continue };
         match key {
             b"Tgid" => status.process = number(value),
-            b"TracerPid" => status.tracer = number(value),
             b"Uid" => status.user = value.split(u8::is_ascii_whitespace).next().and_then(number),
             b"NSpid" => status.innermost_id = value.rsplit(u8::is_ascii_whitespace).next().and_then(number),
             b"NStgid" => status.innermost_process = value.rsplit(u8::is_ascii_whitespace).next().and_then(number),

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use super::{Caught, Registers};
 use crate::kernel::ptrace::{Seized, Stop};
 use crate::kernel::registers::UserRegisters;
-use crate::kernel::{ProcRoot, process_vm, stat, status};
+use crate::kernel::{ProcRoot, process_vm, stat};
 use crate::model::{Evidence, Pid, ThreadKey, Ticks, Unknown};
 use crate::observe::glance;
 
@@ -152,11 +152,13 @@ fn start_of(root: &ProcRoot, thread: ThreadKey) -> Evidence<Ticks> {
 
 /// The process that traces it.
 fn tracer_of(root: &ProcRoot, thread: ThreadKey) -> Option<Pid> {
-    let folder = root.thread(thread.process.pid, thread.tid);
-    status::parse(&glance::small(root, &folder.join("status")).ok()?)
-        .tracer
-        .filter(|tracer| *tracer > 0)
-        .map(Pid)
+    let text = glance::small(root, &root.thread(thread.process.pid, thread.tid).join("status")).ok()?;
+    // A line feed in the name is escaped in this file, so lines can be trusted.
+    let line = text
+        .split(|byte| *byte == b'\n')
+        .find_map(|line| line.strip_prefix(b"TracerPid:"))?;
+    let tracer = std::str::from_utf8(line).ok()?.trim().parse().ok()?;
+    (tracer > 0).then_some(Pid(tracer))
 }
 
 fn refusal(root: &ProcRoot, thread: ThreadKey, error: &std::io::Error) -> Unknown {
