@@ -26,7 +26,14 @@ const ARROWS: &[(&str, &[&str])] = &[
 const HANDLES: &[(&str, &[&str])] = &[
     (
         "observe",
-        &["Inspector", "InspectError", "Capability", "SamplerCost", "Watch"],
+        &[
+            "Inspector",
+            "InspectError",
+            "Capability",
+            "SamplerCost",
+            "StackOptions",
+            "Watch",
+        ],
     ),
     (
         "scenario",

@@ -11,10 +11,12 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 pub mod check;
 pub mod doctor;
+pub mod locks;
 pub mod memory;
 pub mod participant;
 pub mod run;
 pub mod serve;
+pub mod stacks;
 mod subject;
 pub mod threads;
 pub mod workbench;
@@ -90,6 +92,10 @@ enum Command {
     Threads(threads::Args),
     /// What the memory of a process is for: shared by kind, and each thread's stack
     Memory(memory::Args),
+    /// Where every thread of a process stands, without stopping it
+    Stacks(stacks::Args),
+    /// Who waits for what, held by whom; deadlocks first
+    Locks(locks::Args),
     /// The catalogue of algorithms, one of them, or one case solved
     Workloads(workloads::Args),
     /// What can be read here, what can't, why, and the fix for each
@@ -127,6 +133,8 @@ pub fn main() -> ExitCode {
         Command::Participant(args) => participant::run(args),
         Command::Threads(args) => threads::run(args),
         Command::Memory(args) => memory::run(args),
+        Command::Stacks(args) => stacks::run(args),
+        Command::Locks(args) => locks::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Completions { shell } => {
             clap_complete::generate(

@@ -156,6 +156,90 @@ pub fn dump(threads: &[&[u64]]) -> Dump {
     }
 }
 
+/// Of `OTHER`: its first two threads wait for each other, the third for nobody that is known.
+pub fn deadlock() -> LockReport {
+    let tid = |n: u32| Tid(OTHER.0 + n);
+    let lock = |address, place, owner, waiter| Lock {
+        address,
+        kind: LockKind::PthreadMutex,
+        flags: vec!["recursive"],
+        place,
+        owner,
+        readers: None,
+        told_by: "stack and memory",
+        state: "held, with waiters".into(),
+        waiters: vec![waiter],
+    };
+    let held_by = |tid| {
+        Ok(Owner::Thread {
+            tid,
+            proof: Proof::Recorded,
+        })
+    };
+    let global = LockPlace::Global {
+        module: "/usr/bin/x".into(),
+        symbol: "left".into(),
+        offset: 0x28,
+    };
+    let step = |tid, holds, wants| CycleStep { tid, holds, wants };
+    LockReport {
+        dump: Arc::new(dump(&[&[0x10, 0x20], &[0x10, 0x30], &[0x10, 0x40]])),
+        locks: vec![
+            lock(0x1000, global, held_by(tid(1)), tid(0)),
+            lock(0x2000, LockPlace::Stack { tid: tid(0) }, held_by(tid(0)), tid(1)),
+            lock(0x3000, LockPlace::Heap, Err(Unknown::OwnerNotRecorded), tid(2)),
+        ],
+        waits: (0..3)
+            .map(|n| LockWait {
+                tid: tid(n),
+                lock: n as usize,
+                mode: WaitMode::Exclusive,
+                timed: false,
+                function: Some("pthread_mutex_lock".into()),
+            })
+            .collect(),
+        deadlocks: vec![Deadlock {
+            steps: vec![step(tid(0), 1, 0), step(tid(1), 0, 1)],
+            confirmed: true,
+        }],
+        chains: vec![Chain {
+            links: vec![ChainLink {
+                waiter: tid(2),
+                lock: 2,
+                owner: None,
+                proof: None,
+            }],
+            root: None,
+            root_doing: RootDoing::OwnerUnknown,
+            behind_root: 1,
+        }],
+        confirmed_after: Some(Nanos(60_000_000)),
+    }
+}
+
+/// In `OTHER`.
+pub fn finding() -> Finding {
+    Finding {
+        kind: FindingKind::Deadlock,
+        severity: Severity::Critical,
+        process: key(OTHER),
+        process_name: "workhorse".into(),
+        since: Nanos(1_000_000_000),
+        since_wall_clock: SystemTime::UNIX_EPOCH,
+        last_seen: Nanos(4_000_000_000),
+        culprits: vec![Tid(OTHER.0), Tid(OTHER.0 + 1)],
+        culprit_count: 2,
+        summary: "two threads wait for each other".into(),
+        evidence: vec![FindingFact {
+            name: "threads",
+            value: 2.0,
+            unit: "threads",
+        }],
+        stack: None,
+        rule: "threads that wait for each other in a circle",
+    }
+}
+
 pub fn census() -> Arc<Census> {
     let process = |pid: Pid, name: &str, role| Process {
         key: key(pid),
@@ -378,28 +462,25 @@ impl Looks for Small {
 
     fn stacks(&self, pid: Pid, _: &StackOptions) -> Result<Dump, InspectError> {
         self.resolve(pid)?;
-        Ok(dump(&[]))
+        Ok(dump(&[&[0x10, 0x20], &[]]))
     }
 
     fn locks(&self, pid: Pid, _: &StackOptions) -> Result<LockReport, InspectError> {
         self.resolve(pid)?;
-        Ok(LockReport {
-            dump: Arc::new(dump(&[])),
-            locks: Vec::new(),
-            waits: Vec::new(),
-            deadlocks: Vec::new(),
-            chains: Vec::new(),
-            confirmed_after: None,
-        })
+        Ok(deadlock())
     }
 
     fn findings(&self, pid: Pid) -> Result<Vec<Finding>, InspectError> {
-        self.resolve(pid)?;
-        Ok(Vec::new())
+        let process = self.resolve(pid)?;
+        Ok(self
+            .all_findings()
+            .into_iter()
+            .filter(|found| found.process == process)
+            .collect())
     }
 
     fn all_findings(&self) -> Vec<Finding> {
-        Vec::new()
+        vec![finding()]
     }
 
     fn capabilities(&self, _: Option<Pid>) -> Vec<Capability> {

@@ -14,8 +14,10 @@ mod ask;
 mod assets;
 mod door;
 mod events;
+mod findings;
 mod health;
 mod history;
+mod locks;
 mod looks;
 mod memory;
 mod metrics;
@@ -28,13 +30,14 @@ mod runs;
 mod scenarios;
 mod serve;
 mod site;
+mod stacks;
 mod threads;
 mod token;
 pub(crate) mod wire;
 mod workloads;
 
 #[cfg(test)]
-mod fakes;
+pub(crate) mod fakes;
 #[cfg(test)]
 mod tests;
 

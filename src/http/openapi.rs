@@ -6,7 +6,10 @@ use utoipa::{Modify, OpenApi};
 
 use super::ask::Ask;
 use super::site::{Answer, encode, json_response};
-use super::{events, health, history, memory, metrics, pools, processes, runs, scenarios, threads, wire, workloads};
+use super::{
+    events, findings, health, history, locks, memory, metrics, pools, processes, runs, scenarios, stacks, threads,
+    wire, workloads,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -19,6 +22,7 @@ use super::{events, health, history, memory, metrics, pools, processes, runs, sc
     paths(
         health::healthz, health::readyz, health::health, health::capabilities,
         processes::list, processes::one, threads::list, threads::one, memory::memory,
+        stacks::stacks, stacks::dump, locks::locks, findings::of_process, findings::of_all,
         pools::list, pools::one, workloads::list, scenarios::list, scenarios::validate,
         runs::list, runs::start, runs::one, runs::change, runs::stop,
         runs::report_json, runs::report_csv, runs::report_html,

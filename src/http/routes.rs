@@ -7,7 +7,8 @@ use axum::routing::{any, get, post};
 
 use super::site::Site;
 use super::{
-    assets, events, health, history, memory, metrics, openapi, pools, processes, runs, scenarios, threads, workloads,
+    assets, events, findings, health, history, locks, memory, metrics, openapi, pools, processes, runs, scenarios,
+    stacks, threads, workloads,
 };
 
 pub fn router(site: Arc<Site>) -> Router {
@@ -19,6 +20,11 @@ pub fn router(site: Arc<Site>) -> Router {
         .route("/processes/{pid}/threads", get(threads::list))
         .route("/processes/{pid}/threads/{tid}", get(threads::one))
         .route("/processes/{pid}/memory", get(memory::memory))
+        .route("/processes/{pid}/stacks", get(stacks::stacks))
+        .route("/processes/{pid}/locks", get(locks::locks))
+        .route("/processes/{pid}/dump", get(stacks::dump))
+        .route("/processes/{pid}/findings", get(findings::of_process))
+        .route("/findings", get(findings::of_all))
         .route("/pools", get(pools::list))
         .route("/pools/{name}", get(pools::one))
         .route("/workloads", get(workloads::list))

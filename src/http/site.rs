@@ -128,6 +128,17 @@ impl Site {
         Ok(json_response(StatusCode::OK, self.ask(question).await?))
     }
 
+    /// Whether a process is one of our own.
+    pub fn role(&self, pid: Pid) -> Role {
+        if pid.0 == std::process::id() {
+            Role::Daemon
+        } else if self.runs.workbench_pid() == Some(pid) {
+            Role::Workbench
+        } else {
+            Role::Other
+        }
+    }
+
     /// The process that a path's `{pid}` or a query's `process` names.
     pub fn pid(&self, field: &str, text: &str) -> Result<Pid, Problem> {
         match text {

@@ -335,7 +335,7 @@ fn unknown_routes_and_wrong_methods_are_problems() {
         "/api/v1/nothing",
         "/api/v2/health",
         "/api",
-        "/api/v1/processes/self/stacks",
+        "/api/v1/processes/self/nothing",
         "/no-such-file.js",
     ] {
         let (status, _) = get(path);
@@ -361,7 +361,16 @@ fn unknown_routes_and_wrong_methods_are_problems() {
 #[test]
 fn a_pid_that_is_none_is_named() {
     for wrong in ["0", "-1", "4294967297", "abc", "1.5", "%20", "99999999999999999999"] {
-        for of in ["", "/threads", "/memory", "/threads/5"] {
+        for of in [
+            "",
+            "/threads",
+            "/memory",
+            "/threads/5",
+            "/stacks",
+            "/locks",
+            "/dump",
+            "/findings",
+        ] {
             check(good("GET", &format!("/api/v1/processes/{wrong}{of}"), None), 400, "pid");
         }
         check(
@@ -385,7 +394,16 @@ fn a_pid_that_is_none_is_named() {
             "tid",
         );
     }
-    for of in ["", "/threads", "/memory", "/threads/5"] {
+    for of in [
+        "",
+        "/threads",
+        "/memory",
+        "/threads/5",
+        "/stacks",
+        "/locks",
+        "/dump",
+        "/findings",
+    ] {
         check(good("GET", &format!("/api/v1/processes/4711{of}"), None), 404, "pid");
         check(good("GET", &format!("/api/v1/processes/13{of}"), None), 403, "pid");
         check(
@@ -396,6 +414,11 @@ fn a_pid_that_is_none_is_named() {
     }
     check(
         good("GET", &format!("/api/v1/processes/{}/threads/5", OTHER.0), None),
+        404,
+        "tid",
+    );
+    check(
+        good("GET", &format!("/api/v1/processes/{}/stacks?tid=5", OTHER.0), None),
         404,
         "tid",
     );
@@ -434,6 +457,14 @@ fn a_parameter_that_cannot_be_used_is_named() {
         ("/api/v1/events?interval=0.01", "interval"),
         ("/api/v1/events?intervall=1", "intervall"),
         ("/api/v1/processes/4712/memory?regions=yes", "regions"),
+        ("/api/v1/processes/4712/stacks?pause=1", "pause"),
+        ("/api/v1/processes/4712/stacks?max_depth=0", "max_depth"),
+        ("/api/v1/processes/4712/stacks?max_depth=5000", "max_depth"),
+        ("/api/v1/processes/4712/stacks?tid=0", "tid"),
+        ("/api/v1/processes/4712/stacks?depth=9", "depth"),
+        ("/api/v1/processes/4712/locks?pause=true", "pause"),
+        ("/api/v1/processes/4712/dump?tid=1", "tid"),
+        ("/api/v1/findings?process=1", "process"),
         ("/api/v1/pools/none", "name"),
         ("/api/v1/runs/r9", "id"),
         ("/api/v1/health?x=1", "x"),
@@ -568,6 +599,26 @@ fn every_route_answers() {
             "/per_thread/stacks/resident_bytes",
             json!(64),
         ),
+        (
+            format!("{one}/stacks"),
+            "/stacks/0/frames/0/function",
+            json!("function_10"),
+        ),
+        (
+            format!("{one}/stacks?tid={}", OTHER.0),
+            "/threads/0/tid",
+            json!(OTHER.0),
+        ),
+        (format!("{one}/locks"), "/deadlocks/0/confirmed", json!(true)),
+        (
+            format!("{one}/dump"),
+            "/locks/waits/0/function",
+            json!("pthread_mutex_lock"),
+        ),
+        (format!("{one}/dump"), "/stacks/process/role", json!("other")),
+        (format!("{one}/findings"), "/findings/0/kind", json!("deadlock")),
+        ("/api/v1/findings".to_owned(), "/findings/0/pid", json!(OTHER.0)),
+        (one.clone(), "/findings/0/severity", json!("critical")),
         (
             "/api/v1/pools".to_owned(),
             "/pools/0/workers/0/task",

@@ -91,6 +91,51 @@ impl LockKind {
             LockKind::Unknown => "unknown",
         }
     }
+
+    /// Whether somebody outside can prove who holds a lock of this kind, and by what or why not.
+    pub fn owner_proof(self) -> (bool, &'static str) {
+        match self {
+            LockKind::PthreadMutex => (
+                true,
+                "the mutex records its owner's tid; robust and PI ones in the futex word",
+            ),
+            LockKind::PthreadRwlock => (true, "the current writer is recorded; readers are only counted"),
+            LockKind::Join => (true, "the call waits on the tid of the thread that is joined"),
+            LockKind::MuslMutex => (
+                true,
+                "recursive, error-checking and robust ones hold the tid; normal ones do not",
+            ),
+            LockKind::Ledger => (true, "the process' own ledger says who holds it"),
+            LockKind::FileLock => (true, "/proc/locks names the process that holds it"),
+            LockKind::PthreadCond | LockKind::RustCondvar => {
+                (false, "a condition is told by whoever changes it: nobody holds it")
+            }
+            LockKind::PthreadBarrier => (
+                false,
+                "a barrier waits for threads that have not arrived; it records only how many",
+            ),
+            LockKind::Semaphore => (false, "a semaphore counts; it does not record who took from it"),
+            LockKind::PthreadOnce | LockKind::RustOnce => (false, "the word says that it runs, not in which thread"),
+            LockKind::LibcInternal => (false, "the C library's internal locks are one word without an owner"),
+            LockKind::RustMutex => (false, "the standard library's mutex is one word: held or not"),
+            LockKind::RustRwlock => (
+                false,
+                "the standard library's lock counts readers and writers; it records nobody",
+            ),
+            LockKind::RustPark => (false, "a parked thread waits for any other to unpark it"),
+            LockKind::ParkingLot => (
+                false,
+                "the lock is one byte without an owner; threads sleep in their own parker",
+            ),
+            LockKind::CppAtomicWait => (false, "an atomic's waiters wait for a value, which anybody may store"),
+            LockKind::Go => (
+                false,
+                "the runtime's locks record no owner, and sync.Mutex parks goroutines: ask Go's own profile",
+            ),
+            LockKind::Java => (false, "monitors are the JVM's own: ask jstack"),
+            LockKind::Unknown => (false, "what waits here is not a lock that we know"),
+        }
+    }
 }
 
 /// Where a lock lies.

@@ -1,5 +1,7 @@
 //! The locks that threads wait for, who holds them, cycles and chains.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -110,6 +112,14 @@ pub struct LockWait<'a> {
 }
 
 #[derive(Debug, Serialize, ToSchema)]
+pub struct Holder<'a> {
+    tid: u32,
+    name: &'a str,
+    /// Ids of `locks`, with proof; joins are not held.
+    locks: Vec<usize>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
 pub struct CycleStep<'a> {
     tid: u32,
     name: &'a str,
@@ -174,7 +184,9 @@ pub struct Locks<'a> {
     locks: Vec<Lock<'a>>,
     /// In tid order.
     waits: Vec<LockWait<'a>>,
-    #[schema(value_type = std::collections::BTreeMap<String, Unknown>)]
+    /// Threads that hold a lock that somebody waits for, in tid order. What nobody waits for is not seen.
+    holders: Vec<Holder<'a>>,
+    #[schema(value_type = BTreeMap<String, Unknown>)]
     unknown: Unknowns,
 }
 
@@ -292,7 +304,27 @@ impl<'a> Locks<'a> {
                     function: wait.function.as_deref(),
                 })
                 .collect(),
+            holders: holders(report, name),
             unknown: gaps.finish(),
         }
     }
+}
+
+fn holders<'a>(report: &'a model::LockReport, name: impl Fn(Tid) -> &'a str) -> Vec<Holder<'a>> {
+    let mut held: BTreeMap<Tid, Vec<usize>> = BTreeMap::new();
+    for (id, lock) in report.locks.iter().enumerate() {
+        if let Ok(model::Owner::Thread { tid, proof }) = lock.owner
+            && proof.is_proved()
+            && proof != model::Proof::JoinTarget
+        {
+            held.entry(tid).or_default().push(id);
+        }
+    }
+    held.into_iter()
+        .map(|(tid, locks)| Holder {
+            tid: tid.0,
+            name: name(tid),
+            locks,
+        })
+        .collect()
 }

@@ -23,7 +23,7 @@ use crate::observe;
 use crate::scenario;
 use crate::workloads;
 
-pub use findings::{Finding, Findings};
+pub use findings::Findings;
 pub use locks::Locks;
 pub use stacks::{Dump, Stacks};
 
@@ -230,6 +230,16 @@ impl Source {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Capabilities {
     sources: Vec<Source>,
+    /// Of each kind of lock: whether it can be proved who holds one.
+    locks: Vec<LockFamily>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct LockFamily {
+    /// As in a lock's `kind`.
+    kind: &'static str,
+    owner_provable: bool,
+    why: &'static str,
 }
 
 impl Capabilities {
@@ -238,6 +248,17 @@ impl Capabilities {
             sources: tried
                 .iter()
                 .map(|tried| Source::of(tried.source, tried.gives, tried.unknown))
+                .collect(),
+            locks: model::LockKind::ALL
+                .into_iter()
+                .map(|kind| {
+                    let (owner_provable, why) = kind.owner_proof();
+                    LockFamily {
+                        kind: kind.name(),
+                        owner_provable,
+                        why,
+                    }
+                })
                 .collect(),
         }
     }

@@ -15,7 +15,7 @@ use super::stacks::{Dumper, StackOptions};
 use crate::model::{LockReport, Pid};
 
 /// All lock waits of `pid` with the stacks that prove them.
-pub(super) fn read(dumper: &Dumper, pid: Pid, options: &StackOptions) -> Result<LockReport, InspectError> {
+pub(crate) fn read(dumper: &Dumper, pid: Pid, options: &StackOptions) -> Result<LockReport, InspectError> {
     let dump = Arc::new(dumper.dump(pid, options)?);
     let found = identify::identify(dumper, &dump);
     Ok(graph::report(dumper, dump, found))
