@@ -93,7 +93,9 @@ fn program() {
         }
     });
     let (sender, receiver) = mpsc::channel::<u32>();
-    named("channel", move || drop(receiver.recv()));
+    named("channel", move || {
+        let _ = receiver.recv();
+    });
     tell("ready");
     let _ = std::io::stdin().read(&mut [0]);
     drop(sender);
