@@ -53,7 +53,9 @@ fn smaps(bytes: &[u8]) {
 
 /// Files of one line, each too simple for a target of its own; the first byte chooses.
 fn small(bytes: &[u8]) {
-    let Some((choice, bytes)) = bytes.split_first() else { return };
+    let Some((choice, bytes)) = bytes.split_first() else {
+        return;
+    };
     let text = std::str::from_utf8(bytes);
     match (choice % 7, text) {
         (0, Ok(text)) => drop(syscall::parse(text)),

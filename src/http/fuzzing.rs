@@ -6,7 +6,10 @@ use super::ask::Ask;
 
 pub(crate) fn ask(bytes: &[u8]) {
     let Ok(uri) = Uri::try_from(bytes) else { return };
-    let Ok(ask) = Ask::of(&uri, &["process", "thread", "series", "from", "to", "sort", "order", "pause"]) else {
+    let Ok(ask) = Ask::of(
+        &uri,
+        &["process", "thread", "series", "from", "to", "sort", "order", "pause"],
+    ) else {
         return;
     };
     let _ = ask.text("process");

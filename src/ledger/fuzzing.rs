@@ -39,7 +39,11 @@ pub(crate) fn segment(bytes: &[u8]) {
     let word = |bytes: &[u8]| AtomicU64::new(bytes.try_into().map_or(0, u64::from_le_bytes));
     let lines: Vec<Line> = segment
         .chunks(64)
-        .map(|line| Line(std::array::from_fn(|at| word(line.chunks(8).nth(at).unwrap_or_default()))))
+        .map(|line| {
+            Line(std::array::from_fn(|at| {
+                word(line.chunks(8).nth(at).unwrap_or_default())
+            }))
+        })
         .collect();
     // SAFETY: lines are arrays of words without padding, and are borrowed for as long as the words are used.
     let words = unsafe { std::slice::from_raw_parts(lines.as_ptr().cast::<AtomicU64>(), lines.len() * 8) };

@@ -48,5 +48,8 @@ fn a_healthy_program_full_of_locks_raises_nothing_for_a_minute() {
         std::thread::sleep(Duration::from_millis(100));
     }
     println!("{looks} looks saw {waits} waits and no deadlock");
-    assert!(waits > 0, "{looks} looks saw nobody wait: they looked at the wrong thing");
+    assert!(
+        waits > 0,
+        "{looks} looks saw nobody wait: they looked at the wrong thing"
+    );
 }

@@ -52,7 +52,10 @@ fn a_process_whose_main_thread_has_ended_shows_the_others() {
         .find(|row| row["tid"] == program.pid())
         .unwrap();
     assert_eq!(leader["state"], "zombie");
-    assert!(leader["stack"].is_null() && leader["unknown"]["code"].is_string(), "{leader}");
+    assert!(
+        leader["stack"].is_null() && leader["unknown"]["code"].is_string(),
+        "{leader}"
+    );
 }
 
 #[test]
@@ -97,7 +100,11 @@ fn a_stopped_process_stays_stopped_and_shows_its_stacks_or_why_not() {
     kill_process(pid, Signal::CONT).unwrap();
     program.settled(5);
     let answer = stacks(program.pid());
-    assert!(list(&answer["stacks"]).iter().all(|stack| stack["end"]["complete"] == true));
+    assert!(
+        list(&answer["stacks"])
+            .iter()
+            .all(|stack| stack["end"]["complete"] == true)
+    );
 }
 
 #[test]
@@ -127,7 +134,11 @@ fn unwind_information_that_leads_in_a_circle_ends_the_walk() {
     let stack = stack(&answer, program.tid("circles"));
     if cfg!(target_arch = "x86_64") {
         assert_eq!(stack["end"]["complete"], false, "{stack:#}");
-        assert!(list(&stack["frames"]).len() < 64, "{} frames", list(&stack["frames"]).len());
+        assert!(
+            list(&stack["frames"]).len() < 64,
+            "{} frames",
+            list(&stack["frames"]).len()
+        );
     }
     assert!(outcome(program.pid(), &[]) == 0);
 }
@@ -274,7 +285,15 @@ fn a_stranger_who_asks_for_somebody_elses_process_is_told_why_not() {
         println!("skipped: no setpriv");
         return;
     };
-    assert_eq!(output.status.code(), Some(5), "{}", String::from_utf8_lossy(&output.stdout));
+    assert_eq!(
+        output.status.code(),
+        Some(5),
+        "{}",
+        String::from_utf8_lossy(&output.stdout)
+    );
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(errors.contains("CAP_SYS_PTRACE") || errors.contains("owner"), "{errors}");
+    assert!(
+        errors.contains("CAP_SYS_PTRACE") || errors.contains("owner"),
+        "{errors}"
+    );
 }

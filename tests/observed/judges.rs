@@ -6,6 +6,7 @@
 //! the judge's chain in this order: that must never be, whatever share is equal.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -33,7 +34,12 @@ pub fn gdb(pid: u32) -> Stacks {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/observed/frames.py");
     let output = Command::new("gdb")
         .args(["-nx", "-batch", "-iex", "set auto-load off"])
-        .args(["-iex", "set debuginfod enabled off", "-iex", "set print thread-events off"])
+        .args([
+            "-iex",
+            "set debuginfod enabled off",
+            "-iex",
+            "set print thread-events off",
+        ])
         .args(["-p", &pid.to_string(), "-x"])
         .arg(script)
         .output()
@@ -156,7 +162,9 @@ pub fn compare(stacks: &Value, judge: &Stacks, ends: impl Fn(&Frame) -> bool) ->
         let Some(theirs) = judge.get(&tid) else { continue };
         verdict.threads += 1;
         if row["stack"].is_null() {
-            verdict.differing.push(format!("thread {tid}: no stack: {}", row["unknown"]));
+            verdict
+                .differing
+                .push(format!("thread {tid}: no stack: {}", row["unknown"]));
             continue;
         }
         let ours = ours(stacks, tid);
@@ -164,10 +172,16 @@ pub fn compare(stacks: &Value, judge: &Stacks, ends: impl Fn(&Frame) -> bool) ->
         let cut = known < theirs.len();
         let theirs = &theirs[..known];
         let compared = if cut { ours.len().min(known) } else { ours.len() };
-        if ours[..compared].iter().map(|(frame, _)| frame.address).eq(theirs.iter().map(|frame| frame.address)) {
+        if ours[..compared]
+            .iter()
+            .map(|(frame, _)| frame.address)
+            .eq(theirs.iter().map(|frame| frame.address))
+        {
             verdict.equal += 1;
         } else {
-            verdict.differing.push(side_by_side(tid, &ours, theirs, seen::stack(stacks, tid)));
+            verdict
+                .differing
+                .push(side_by_side(tid, &ours, theirs, seen::stack(stacks, tid)));
         }
         // Certain frames must be found in the judge's, each after the one before.
         let mut rest = theirs.iter();
@@ -188,13 +202,16 @@ pub fn compare(stacks: &Value, judge: &Stacks, ends: impl Fn(&Frame) -> bool) ->
 }
 
 fn side_by_side(tid: u32, ours: &[(Frame, String)], theirs: &[Frame], stack: &Value) -> String {
-    let mut text = format!("thread {tid}: ours ends {}, moved {}\n", stack["end"]["code"], stack["moved"]);
+    let mut text = format!(
+        "thread {tid}: ours ends {}, moved {}\n",
+        stack["end"]["code"], stack["moved"]
+    );
     for at in 0..ours.len().max(theirs.len()) {
         let told = |frame: &Frame| format!("{:#x} {:.40}", frame.address, frame.name);
         let our = ours
             .get(at)
             .map_or(String::new(), |(frame, trust)| format!("{} ({trust})", told(frame)));
-        text += &format!("  {our:<78}  {}\n", theirs.get(at).map(told).unwrap_or_default());
+        let _ = writeln!(text, "  {our:<78}  {}", theirs.get(at).map(told).unwrap_or_default());
     }
     text
 }

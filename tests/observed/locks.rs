@@ -34,10 +34,10 @@ fn check_cycle(members: usize) {
             "{frames:?}"
         );
     }
-    for at in 0..members {
+    for (at, tid) in ring.iter().enumerate() {
         let lock = lock_at(&answer, &program.lock(&format!("ring-{at}")));
         assert_eq!(lock["kind"], "pthread_mutex");
-        assert_eq!(lock["owner"]["tid"], ring[at]);
+        assert_eq!(lock["owner"]["tid"], *tid);
         assert_eq!(lock["owner"]["proof"], "recorded");
         assert_eq!(lock["place"]["kind"], "global", "{lock:#}");
         assert_eq!(lock["place"]["symbol"], "ring");
@@ -173,7 +173,11 @@ fn waits_for_something_to_be_told_are_named_and_have_no_owner() {
         let (lock, wait) = wait_of(&answer, program.tid(thread));
         assert_eq!(lock["kind"], kind, "{thread}: {lock:#}");
         assert_eq!(lock["address"], program.lock(thread).as_str(), "{thread}: {lock:#}");
-        assert_eq!((&wait["mode"], &wait["timed"]), (&"signal".into(), &timed.into()), "{thread}");
+        assert_eq!(
+            (&wait["mode"], &wait["timed"]),
+            (&"signal".into(), &timed.into()),
+            "{thread}"
+        );
         let proved = lock["owner"]["proved"] == true;
         assert!(!proved, "{thread}: nobody is proved to hold it: {lock:#}");
     };
@@ -231,7 +235,10 @@ fn locks_of_cpp_are_those_of_pthread_and_atomics_record_nobody() {
     let lock = lock_at(&answer, &program.lock("alice"));
     assert_eq!(lock["owner"]["tid"], program.tid("alice"));
     let (lock, wait) = wait_of(&answer, program.tid("reader"));
-    assert_eq!((&lock["kind"], &wait["mode"]), (&"pthread_rwlock".into(), &"shared".into()));
+    assert_eq!(
+        (&lock["kind"], &wait["mode"]),
+        (&"pthread_rwlock".into(), &"shared".into())
+    );
     assert_eq!(lock["owner"]["tid"], program.tid("writer"));
     let (lock, _) = wait_of(&answer, program.tid("atomic"));
     assert_eq!(lock["kind"], "cpp_atomic_wait", "{lock:#}");
@@ -249,5 +256,7 @@ fn many_threads_behind_one_owner_are_one_chain() {
     assert_eq!(list(&lock["waiters"]).len(), 100);
     assert_eq!(answer["chains"][0]["behind_root"], 100);
     assert_eq!(list(&answer["chains"]).len(), 1, "the longest for each root, no more");
-    until("the process list still has it", || crate::harness::lives(program.pid()).then_some(()));
+    until("the process list still has it", || {
+        crate::harness::lives(program.pid()).then_some(())
+    });
 }

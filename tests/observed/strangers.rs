@@ -167,7 +167,16 @@ fn as_user(user: Option<&str>, program: &Path) -> Command {
         None => Command::new(program),
         Some(user) => {
             let mut command = Command::new("setpriv");
-            command.args(["--reuid", user, "--regid", user, "--clear-groups", "--pdeathsig", "QUIT", "--"]);
+            command.args([
+                "--reuid",
+                user,
+                "--regid",
+                user,
+                "--clear-groups",
+                "--pdeathsig",
+                "QUIT",
+                "--",
+            ]);
             command.arg(program);
             command
         }
@@ -206,7 +215,9 @@ impl Session {
         self.say(sql);
         until(sql, || {
             let text = fs::read_to_string(&self.log).unwrap();
-            text.ends_with('\n').then(|| text.lines().last()?.parse().ok()).flatten()
+            text.ends_with('\n')
+                .then(|| text.lines().last()?.parse().ok())
+                .flatten()
         })
     }
 }
@@ -268,13 +279,19 @@ fn postgresql_with_a_session_that_waits_for_a_row() {
         (waits == 1).then_some(())
     });
     let family = server.family();
-    assert!(family.contains(&holder_pid) && family.contains(&waiter_pid), "{family:?}");
+    assert!(
+        family.contains(&holder_pid) && family.contains(&waiter_pid),
+        "{family:?}"
+    );
     hold("PostgreSQL", &family);
     let (answer, _) = judged(waiter_pid);
     let names = functions(&answer, waiter_pid);
     for function in ["LockAcquireExtended", "heap_update", "ExecutorRun", "PostgresMain"] {
         // Debian strips static functions' names; these are exported.
-        assert!(names.iter().any(|name| name.contains(function)), "{function}: {names:?}");
+        assert!(
+            names.iter().any(|name| name.contains(function)),
+            "{function}: {names:?}"
+        );
     }
     // A row lock is no lock of threads: nothing may be made up.
     let (answer, code) = ask("locks", waiter_pid, &[]);
@@ -305,7 +322,10 @@ fn redis_with_its_background_threads() {
     quiet(server.pid());
     let (answer, verdict) = judged(server.pid());
     verdict.hold("Redis");
-    assert!(answer["total"].as_u64() >= Some(4), "the main thread and bio's: {answer:#}");
+    assert!(
+        answer["total"].as_u64() >= Some(4),
+        "the main thread and bio's: {answer:#}"
+    );
     let lazy = list(&locks(server.pid())["locks"])
         .iter()
         .filter(|lock| lock["kind"] == "pthread_cond")
@@ -365,10 +385,7 @@ fn a_jvm_whose_threads_wait_for_monitors() {
         })
     };
     let names = ["monitor-a", "monitor-b", "object-wait", "asleep", "reentrant"];
-    let waiting: Vec<u32> = names
-        .iter()
-        .map(|name| until(name, || named(name)))
-        .collect();
+    let waiting: Vec<u32> = names.iter().map(|name| until(name, || named(name))).collect();
     until("they all wait", || {
         let marks = marks(program.pid());
         waiting.iter().all(|tid| marks.contains_key(tid)).then_some(())
@@ -377,7 +394,12 @@ fn a_jvm_whose_threads_wait_for_monitors() {
     verdict.hold("a JVM");
     for tid in &waiting {
         let names = functions(&answer, *tid);
-        assert!(names.iter().any(|name| name.contains("pthread_cond") || name.contains("futex")), "{names:?}");
+        assert!(
+            names
+                .iter()
+                .any(|name| name.contains("pthread_cond") || name.contains("futex")),
+            "{names:?}"
+        );
     }
     // Its monitors are its own: a deadlock of Java is told by jstack, not guessed by us.
     let (answer, code) = ask("locks", program.pid(), &[]);

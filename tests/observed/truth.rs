@@ -32,9 +32,10 @@ impl Build {
 pub fn built(source: &str, build: Build) -> PathBuf {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/observed/programs");
     let path = folder.join(source);
-    let compiler = if source.ends_with(".cpp") { "c++" } else { "cc" };
+    let is_cpp = path.extension().is_some_and(|extension| extension == "cpp");
+    let compiler = if is_cpp { "c++" } else { "cc" };
     let mut flags = vec!["-pthread", "-w"];
-    if source.ends_with(".cpp") {
+    if is_cpp {
         flags.push("-std=c++20");
     }
     flags.extend(build.flags());
@@ -108,10 +109,14 @@ impl Program {
                 let words: Vec<&str> = line.split(' ').collect();
                 match words[..] {
                     ["thread", name, tid] => {
-                        told.threads.entry(name.to_owned()).or_default().push(tid.parse().unwrap());
+                        told.threads
+                            .entry(name.to_owned())
+                            .or_default()
+                            .push(tid.parse().unwrap());
                     }
                     ["lock", name, address] => {
-                        told.locks.insert(name.to_owned(), u64::from_str_radix(address, 16).unwrap());
+                        told.locks
+                            .insert(name.to_owned(), u64::from_str_radix(address, 16).unwrap());
                     }
                     ["process", name, number] | [name, number] => {
                         if let Ok(number) = number.parse() {
