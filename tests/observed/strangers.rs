@@ -1,4 +1,4 @@
-//! Programs that we did not write: PostgreSQL, Redis, nginx, a JVM, CPython and Node.js, as Debian builds them. Each
+//! Programs that we did not write: PostgreSQL, Redis, nginx, a JVM, CPython, Node.js and Go's runtime. Each
 //! thread's stack is held against gdb's, frame by frame.
 //!
 //! A program that is not installed is skipped with a line that says so; on CI it must be there (`make need-observed`).
@@ -441,4 +441,42 @@ fn node_at_rest() {
     assert!(answer["total"].as_u64() > Some(5));
     let names = functions(&answer, program.pid());
     assert!(names.iter().any(|name| name.contains("uv_run")), "{names:?}");
+}
+
+/// Go is looked at where it is at hand, and not installed for it.
+#[test]
+fn go_at_rest() {
+    let there = Command::new("go").arg("version").output().is_ok() && judges::is_installed("gdb");
+    if !there {
+        println!("skipped: go or gdb is not installed");
+        return;
+    }
+    let folder = folder_of(None);
+    let program = folder.path().join("idle");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/observed/programs/idle.go");
+    let made = Command::new("go")
+        .args(["build", "-o"])
+        .arg(&program)
+        .arg(source)
+        .env("GOCACHE", Path::new(env!("CARGO_TARGET_TMPDIR")).join("go"))
+        .env("GO111MODULE", "off")
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let program = Program::run(&mut Command::new(&program));
+    // The runtime's own watcher never rests for long; the others do.
+    until("a thread reads", || {
+        let marks = marks(program.pid());
+        (marks.len() >= 3).then_some(())
+    });
+    let (answer, verdict) = judged(program.pid());
+    verdict.hold("Go");
+    let read = list(&answer["stacks"])
+        .iter()
+        .flat_map(|stack| list(&stack["frames"]))
+        .any(|frame| frame["function"] == "main.blockedInRead");
+    assert!(read, "{answer:#}");
+    // Goroutines that wait are parked: no thread waits for their mutex, and nothing is made up.
+    let (answer, code) = ask("locks", program.pid(), &[]);
+    assert_eq!((code, &answer["deadlocks"]), (0, &serde_json::json!([])));
 }
