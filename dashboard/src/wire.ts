@@ -39,6 +39,7 @@ export interface Health {
 /** GET /capabilities */
 export interface Capabilities {
   sources: { name: string; works: boolean; scope: string; reason: string | null; need: string | null; fix: string | null }[];
+  locks: { kind: string; owner_provable: boolean; why: string }[] | null;
 }
 
 export type Role = "daemon" | "workbench" | "other";
@@ -187,6 +188,19 @@ export interface ThreadDetail {
 
 export interface Sizes { virtual_bytes: Bytes; resident_bytes: Bytes | null; proportional_bytes: Bytes | null; private_bytes: Bytes | null }
 
+/** A limit of setrlimit. */
+export interface MemoryLimit {
+  bytes: Bytes | null;
+  unlimited: boolean;
+}
+
+/** How much a process has had at most, and may have. */
+export interface MemoryBounds {
+  peak_resident_bytes: Bytes | null;
+  data_limit: MemoryLimit | null; // brk and private writable mappings
+  address_space_limit: MemoryLimit | null;
+}
+
 /** GET /processes/{pid}/memory?regions=true */
 export interface Memory {
   process: ProcessRef;
@@ -195,6 +209,7 @@ export interface Memory {
   per_thread: { stacks: Sizes; guards: Sizes };
   total: Sizes;
   kernel: { rollup: Sizes | null; statm_virtual_bytes: Bytes; statm_resident_bytes: Bytes };
+  bounds: MemoryBounds | null;
   threads: {
     tid: number; name: string; pool: string | null; state: ThreadState | null;
     found_by: "exact" | "stack_pointer" | "guess" | null;
@@ -329,6 +344,7 @@ export const decodeHealth = object<Health>({
 
 export const decodeCapabilities = object<Capabilities>({
   sources: list(object({ name: string, works: boolean, scope: string, reason: nullable(string), need: nullable(string), fix: nullable(string) })),
+  locks: absentIsNull(list(object({ kind: string, owner_provable: boolean, why: string }))),
 });
 
 const process = object<Process>({
@@ -394,12 +410,16 @@ export const decodeThreadDetail = object<ThreadDetail>({
 const sizes = object<Sizes>({
   virtual_bytes: bytes, resident_bytes: nullable(bytes), proportional_bytes: nullable(bytes), private_bytes: nullable(bytes),
 });
+const memoryLimit = object<MemoryLimit>({ bytes: nullable(bytes), unlimited: boolean });
 export const decodeMemory = object<Memory>({
   process: processRef, taken_at: string,
   shared: object<Memory["shared"]>({ heap: sizes, code: sizes, globals: sizes, mapped_files: sizes, shared_memory: sizes, other: sizes }),
   per_thread: object<Memory["per_thread"]>({ stacks: sizes, guards: sizes }),
   total: sizes,
   kernel: object<Memory["kernel"]>({ rollup: nullable(sizes), statm_virtual_bytes: bytes, statm_resident_bytes: bytes }),
+  bounds: absentIsNull(object<MemoryBounds>({
+    peak_resident_bytes: nullable(bytes), data_limit: nullable(memoryLimit), address_space_limit: nullable(memoryLimit),
+  })),
   threads: list(object<Memory["threads"][number]>({
     tid: number, name: string, pool: nullable(string), state: nullable(threadState),
     found_by: nullable(oneOf("exact", "stack_pointer", "guess")), stack: nullable(stack), heap: nullable(heap), unknown: record(string),

@@ -13,7 +13,7 @@ use super::subject::{failure, plain, pretty, print, process_named, root_at};
 use super::{Exit, Failure};
 use crate::http::wire;
 use crate::kernel::{ProcRoot, comm};
-use crate::model::{Evidence, MemoryMap, RegionKind, Role, Sizes, StackUse, Unknown};
+use crate::model::{Evidence, MemoryLimit, MemoryMap, RegionKind, Role, Sizes, StackUse, Unknown};
 use crate::observe;
 
 /// Shows what a process' threads share and what is each one's own, in memory.
@@ -169,6 +169,26 @@ fn table(map: &MemoryMap, name: &str) -> String {
     let totals = &map.totals;
     let statm = [totals.statm_virtual_bytes, totals.statm_resident_bytes].map(human);
     text += &row("statm", &statm[0], &statm[1], "-", "-");
+    let bounds = &map.bounds;
+    text += &row(
+        "peak so far",
+        "-",
+        &notes.show("peak", bounds.peak_resident_bytes),
+        "-",
+        "-",
+    );
+    let mut limit = |what: &str, limit: Evidence<MemoryLimit>| match limit {
+        Ok(MemoryLimit::Bytes(bytes)) => human(bytes),
+        Ok(MemoryLimit::Unlimited) => "unlimited".to_owned(),
+        Err(unknown) => notes.gap(what, unknown),
+    };
+    let whole = limit("limit", bounds.address_space_limit);
+    let _ = writeln!(
+        text,
+        "{:<16}{whole:>12}   of brk and private memory: {}",
+        "limit",
+        limit("data limit", bounds.data_limit)
+    );
 
     let _ = writeln!(
         text,
@@ -298,6 +318,7 @@ mod tests {
         assert_eq!(
             keys(&answer),
             [
+                "bounds",
                 "kernel",
                 "per_thread",
                 "process",

@@ -104,6 +104,24 @@ pub struct MemoryTotals {
     pub statm_resident_bytes: u64,
 }
 
+/// A limit of `setrlimit`, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryLimit {
+    Bytes(u64),
+    Unlimited,
+}
+
+/// How much a process has had at most, and may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryBounds {
+    /// Most resident memory since the program was started (`VmHWM`).
+    pub peak_resident_bytes: Evidence<u64>,
+    /// `RLIMIT_DATA`, soft: brk and private writable mappings.
+    pub data_limit: Evidence<MemoryLimit>,
+    /// `RLIMIT_AS`, soft: everything that is mapped.
+    pub address_space_limit: Evidence<MemoryLimit>,
+}
+
 /// All mappings of a process at one moment, classified.
 #[derive(Clone, Debug)]
 pub struct MemoryMap {
@@ -113,6 +131,7 @@ pub struct MemoryMap {
     /// One for each thread, by tid.
     pub stacks: Vec<ThreadStack>,
     pub totals: MemoryTotals,
+    pub bounds: MemoryBounds,
     /// False when `smaps` was denied or cut: then only virtual sizes are known.
     pub resident_known: Evidence<()>,
 }

@@ -30,6 +30,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::InspectError;
+use super::bounds;
 use super::control_block::{self, Block};
 use super::glance;
 use super::own_stack::{Guard, Named, Shape, Shapes};
@@ -40,7 +41,8 @@ use crate::kernel::process_vm;
 use crate::kernel::smaps::{self, Figures};
 use crate::kernel::{ProcRoot, clock};
 use crate::model::{
-    Evidence, MemoryMap, MemoryTotals, Pid, ProcessKey, Region, RegionKind, Sizes, StackUse, ThreadStack, Tid, Unknown,
+    Evidence, MemoryBounds, MemoryMap, MemoryTotals, Pid, ProcessKey, Region, RegionKind, Sizes, StackUse, ThreadStack,
+    Tid, Unknown,
 };
 
 /// How often a moving process is read before we show what we have.
@@ -182,6 +184,7 @@ fn look(
             statm_virtual_bytes: totals.0,
             statm_resident_bytes: totals.1,
         },
+        bounds: bounds::read(root, &folder),
         resident_known: resident,
     })
 }
@@ -232,6 +235,11 @@ fn without_memory(root: &ProcRoot, process: ProcessKey, unknown: Unknown) -> Mem
             rollup: Err(unknown),
             statm_virtual_bytes: 0,
             statm_resident_bytes: 0,
+        },
+        bounds: MemoryBounds {
+            peak_resident_bytes: Err(unknown),
+            data_limit: Err(unknown),
+            address_space_limit: Err(unknown),
         },
         resident_known: Err(unknown),
     }

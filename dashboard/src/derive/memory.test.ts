@@ -13,7 +13,7 @@ const lane = (tid: number, of: Stack | null = stack(256 * KiB, 40 * KiB, 8 * KiB
 const memory = (threads: Lane[], heap = sizes(40)): Memory => ({
   process: { pid: 1, start_time: 0, name: "p", role: "other" }, taken_at: "t",
   shared: { heap, code: sizes(10, 0), globals: sizes(5), mapped_files: sizes(20, 5), shared_memory: sizes(0), other: sizes(1) },
-  per_thread: { stacks: sizes(7), guards: sizes(0) }, total: sizes(83), kernel: { rollup: sizes(83), statm_virtual_bytes: 1, statm_resident_bytes: 1 },
+  per_thread: { stacks: sizes(7), guards: sizes(0) }, total: sizes(83), kernel: { rollup: sizes(83), statm_virtual_bytes: 1, statm_resident_bytes: 1 }, bounds: null,
   threads, regions: [], unknown: {},
 });
 const many = (count: number): Memory => memory(Array.from({ length: count }, (_, index) => lane(index + 1)));
