@@ -9,6 +9,7 @@ pub mod cgroup;
 pub mod clock;
 pub mod comm;
 pub mod elf;
+pub mod elf_file;
 pub mod file;
 pub mod limits;
 pub mod loadavg;
