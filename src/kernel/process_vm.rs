@@ -135,7 +135,11 @@ mod tests {
             .iter_mut()
             .enumerate()
             .map(|(at, into)| {
-                let address = if bad.contains(&at) { 16 } else { &raw const written[at] as u64 };
+                let address = if bad.contains(&at) {
+                    16
+                } else {
+                    &raw const written[at] as u64
+                };
                 Piece::new(address, into)
             })
             .collect();

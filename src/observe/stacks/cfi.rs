@@ -192,13 +192,7 @@ impl Row {
     }
 
     /// DWARF 5, section 6.4.2: expressions of registers find the frame's address on their stack.
-    fn evaluate(
-        &self,
-        code: &[u8],
-        frame: Option<u64>,
-        registers: &RegisterFile,
-        memory: &mut dyn Memory,
-    ) -> Worth {
+    fn evaluate(&self, code: &[u8], frame: Option<u64>, registers: &RegisterFile, memory: &mut dyn Memory) -> Worth {
         let mut evaluation = Evaluation::new(EndianSlice::new(code, LittleEndian), self.encoding);
         evaluation.set_max_iterations(MOST_STEPS);
         if let Some(frame) = frame {

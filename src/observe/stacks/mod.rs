@@ -16,6 +16,8 @@ mod recover;
 mod running;
 mod space;
 mod symbols;
+#[cfg(test)]
+mod tests;
 mod unwind;
 mod walk;
 

@@ -110,7 +110,11 @@ mod tests {
         for at in [0, 1, 9_999, 5_000, 1] {
             assert_eq!(reach.word(start + at * 8), Some(at));
         }
-        assert_eq!(reach.word(start + 4), Some(1 << 32), "unaligned, across the window's end");
+        assert_eq!(
+            reach.word(start + 4),
+            Some(1 << 32),
+            "unaligned, across the window's end"
+        );
         assert_eq!(reach.word(8), None);
         let mut code = [0; 4];
         assert!(reach.code(start + 8, &mut code) && code == [1, 0, 0, 0]);

@@ -140,11 +140,8 @@ fn try_place(
     if fit == Fit::Other && !chained {
         return None;
     }
-    let caller = unwinder.caller(at, row, return_address, registers).ok()?;
-    let caller = At {
-        trust: Trust::Recovered,
-        ..caller
-    };
+    let mut caller = unwinder.caller(at, row, return_address, registers).ok()?;
+    caller.trust = Trust::Recovered;
     let stack = unwinder.walk_from(caller, memory, limits, false);
     let complete = matches!(stack.end, StackEnd::Complete | StackEnd::MaxDepth);
     let sound = chained

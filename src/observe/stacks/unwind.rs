@@ -363,7 +363,10 @@ impl Unwinder {
     /// The bounds of the mapping that a stack pointer lies in.
     pub fn stack_of(&self, stack_pointer: u64) -> Option<(u64, u64)> {
         let at = self.writable.partition_point(|(_, end)| *end <= stack_pointer);
-        self.writable.get(at).copied().filter(|(start, _)| *start <= stack_pointer)
+        self.writable
+            .get(at)
+            .copied()
+            .filter(|(start, _)| *start <= stack_pointer)
     }
 }
 

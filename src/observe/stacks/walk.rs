@@ -27,8 +27,7 @@ use crate::kernel::process_vm::{self, Piece};
 use crate::kernel::syscall::{self, Syscall};
 use crate::kernel::{clock, schedstat, stat, status, task, wchan};
 use crate::model::{
-    Call, Dump, DumpThread, Evidence, Pid, ProcessKey, StackSource, ThreadKey, ThreadState, Ticks, Tid,
-    Unknown, Wait,
+    Call, Dump, DumpThread, Evidence, Pid, ProcessKey, StackSource, ThreadKey, ThreadState, Ticks, Tid, Unknown, Wait,
 };
 use crate::observe::{InspectError, waits};
 
@@ -139,12 +138,7 @@ struct Pass<'d> {
 }
 
 impl<'d> Pass<'d> {
-    fn open(
-        dumper: &'d Dumper,
-        pid: Pid,
-        options: &'d StackOptions,
-        until: Instant,
-    ) -> Result<Pass<'d>, InspectError> {
+    fn open(dumper: &'d Dumper, pid: Pid, options: &'d StackOptions, until: Instant) -> Result<Pass<'d>, InspectError> {
         let (taken_at, wall_clock) = (clock::monotonic(), SystemTime::now());
         let root = dumper.root();
         let failed = |error: io::Error| unreadable(dumper, pid, error);
@@ -172,7 +166,9 @@ impl<'d> Pass<'d> {
         let task = file::open_dir_at(&dir, "task").map_err(failed)?;
         let task = task.ok_or(InspectError::Ended(pid))?;
         let mut tids = Vec::new();
-        task::list(&task, &mut tids).map_err(failed)?.ok_or(InspectError::Ended(pid))?;
+        task::list(&task, &mut tids)
+            .map_err(failed)?
+            .ok_or(InspectError::Ended(pid))?;
         tids.sort_unstable();
         tids.dedup();
         let mut pass = Pass {
@@ -302,7 +298,10 @@ impl<'d> Pass<'d> {
             .map(|((_, _, start, length), window)| Piece::new(*start, &mut window[..*length]))
             .collect();
         let mut copied = process_vm::read_many(self.reader, &mut pieces);
-        if copied.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::ESRCH)) {
+        if copied
+            .as_ref()
+            .is_err_and(|error| error.raw_os_error() == Some(libc::ESRCH))
+        {
             // Through whom we read has ended; the process may live on.
             self.tids.clear();
             self.tids.extend_from_slice(group);
@@ -368,7 +367,10 @@ impl<'d> Pass<'d> {
             Err(why) => matches!(why, Unknown::Running | Unknown::NoStackFound | Unknown::Gone),
         };
         let again: Vec<usize> = (0..self.rows.len()).filter(|at| moved(&self.rows[*at])).collect();
-        if again.iter().any(|at| self.rows[*at].stack == Err(Unknown::NoStackFound)) {
+        if again
+            .iter()
+            .any(|at| self.rows[*at].stack == Err(Unknown::NoStackFound))
+        {
             self.look_at_space();
         }
         let mut gone = Vec::new();
