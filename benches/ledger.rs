@@ -17,8 +17,8 @@ use threadscape::history;
 use threadscape::kernel::{ProcRoot, clock};
 use threadscape::ledger::{self, Heap, Reader, tasks};
 use threadscape::model::{
-    Evidence, Nanos, Pid, ProcessKey, Role, SelfCost, Snapshot, StateCounts, Thread, ThreadKey, ThreadState, Ticks,
-    Tid, Unknown,
+    Condition, Evidence, Nanos, Pid, ProcessKey, Role, SelfCost, Snapshot, StateCounts, Thread, ThreadKey, ThreadState,
+    Ticks, Tid, Unknown,
 };
 
 const ROUNDS: usize = 61;
@@ -181,6 +181,7 @@ fn snapshot(at: u64, rows: u32, busy: bool) -> Snapshot {
         process,
         role: Role::Other,
         name: "bench".into(),
+        condition: Condition::UNREMARKABLE,
         sequence: at,
         taken_at: Nanos(at * 1_000_000_000),
         wall_clock: SystemTime::UNIX_EPOCH,

@@ -153,21 +153,39 @@ export interface Thread {
   stack: Stack | null;
   heap: Heap | null;
   task: Task | null;
+  java_state: string | null; // as java.lang.Thread.State has them
+  suspended: string | null; // stopped, traced or frozen
+  in_kernel: string | null; // the system call it is blocked in
   /** field path to code, for what is null in this row. */
   unknown: Record<string, string>;
   /** With `?sparkline=N`: the newest N values of cpu_ratio, oldest first. */
   sparkline?: (number | null)[];
 }
 
-/** What newer daemons say of a thread beside its row. */
-export type ThreadMore = {
-  java_state: string | null;
-  suspended: string | null; // stopped, traced or frozen
-  namespace_tid: number | null;
+/** The time-out of a thread's call, or the end of its sleep. */
+export interface TimeLimit { words: string; clock: string; seconds: Seconds | null; absolute: boolean }
+
+/** Signals by name. */
+export interface Signals { pending: string[]; pending_shared: string[]; blocked: string[]; ignored: string[]; caught: string[] }
+
+/** What only the view of one thread has. */
+export interface Details {
+  signals: Signals | null;
+  tracer_pid: number | null;
+  namespace_tids: number[] | null; // from ours inwards
   cgroup: string | null;
-  pending_signals: string[] | null;
-  blocked_signals: string[] | null;
-};
+  frozen: boolean | null;
+  time_limit: TimeLimit | null;
+}
+
+/** What is out of the ordinary about a process as a whole. */
+export interface Condition {
+  marks: string[]; // kernel_thread zombie main_thread_gone vfork_parent stopped frozen traced
+  tracer_pid: number | null;
+  frozen: boolean | null;
+  cgroup: string | null;
+  namespace_pid: number | null;
+}
 
 export interface ProcessRef { pid: number; start_time: Seconds; name: string; role: Role }
 
@@ -190,6 +208,7 @@ export interface Threads {
   cpu_ratio: Ratio | null;
   rss_bytes: Bytes | null;
   heap: { net_bytes: number; ended_threads: number } | null;
+  condition: Condition | null;
   threads: Thread[];
   unknown: UnknownMap;
 }
@@ -199,6 +218,7 @@ export interface ThreadDetail {
   process: ProcessRef;
   taken_at: string;
   thread: Thread;
+  details: Details | null;
   unknown: UnknownMap;
   /** Columns; null is a gap. times are seconds before taken_at, negative, oldest first. */
   history: { times: Seconds[]; cpu_ratio: (number | null)[]; run_delay_ratio: (number | null)[]; voluntary_switches: (number | null)[]; involuntary_switches: (number | null)[] };
@@ -546,6 +566,7 @@ const thread = object<Thread>({
   voluntary_switches: nullable(number), involuntary_switches: nullable(number), minor_faults: nullable(number), major_faults: nullable(number),
   last_cpu: nullable(number), nice: nullable(number), policy: nullable(string), rt_priority: nullable(number), allowed_cpus: nullable(string),
   wait: nullable(wait), stack: nullable(stack), heap: nullable(heap), task: nullable(task),
+  java_state: absentIsNull(string), suspended: absentIsNull(string), in_kernel: absentIsNull(string),
   unknown: record(string), sparkline: optional(list(nullable(number))) as Decoder<(number | null)[]>,
 });
 
@@ -555,12 +576,20 @@ export const decodeThreads = object<Threads>({
   process: processRef, taken_at: string, sequence: number, interval_seconds: nullable(seconds), total: number, all: number,
   counts: stateCounts, pools: record(number), peak: number, started_total: number, started_exact: boolean, ended_total: number,
   watched_since: string, truncated: boolean, cpu_ratio: nullable(ratio), rss_bytes: nullable(bytes),
-  heap: nullable(object({ net_bytes: number, ended_threads: number })), threads: list(thread), unknown: unknownMap,
+  heap: nullable(object({ net_bytes: number, ended_threads: number })),
+  condition: absentIsNull(object<Condition>({
+    marks: list(string), tracer_pid: nullable(number), frozen: nullable(boolean), cgroup: nullable(string), namespace_pid: nullable(number),
+  })), threads: list(thread), unknown: unknownMap,
 });
 
 const column = list(nullable(number));
 export const decodeThreadDetail = object<ThreadDetail>({
   process: processRef, taken_at: string, thread, unknown: unknownMap,
+  details: absentIsNull(object<Details>({
+    signals: nullable(object<Signals>({ pending: list(string), pending_shared: list(string), blocked: list(string), ignored: list(string), caught: list(string) })),
+    tracer_pid: nullable(number), namespace_tids: nullable(list(number)), cgroup: nullable(string), frozen: nullable(boolean),
+    time_limit: nullable(object<TimeLimit>({ words: string, clock: string, seconds: nullable(seconds), absolute: boolean })),
+  })),
   history: object<ThreadDetail["history"]>({
     times: list(seconds), cpu_ratio: column, run_delay_ratio: column, voluntary_switches: column, involuntary_switches: column,
   }),

@@ -247,6 +247,9 @@ fn table(snapshot: &Snapshot, rows: &[&Thread], limit: Option<usize>) -> String 
         let cpu = notes.cell("CPU of the process", snapshot.cpu_ratio, |ratio| format!("{ratio:.2}"));
         let _ = write!(text, "; {cpu} CPUs busy over {:.1} s", interval.seconds());
     }
+    for words in condition_of(snapshot) {
+        let _ = write!(text, "; {words}");
+    }
     if snapshot.truncated {
         text += "; some threads could not be read in time";
     }
@@ -299,6 +302,24 @@ fn table(snapshot: &Snapshot, rows: &[&Thread], limit: Option<usize>) -> String 
     text
 }
 
+/// What is out of the ordinary about the process.
+fn condition_of(snapshot: &Snapshot) -> Vec<String> {
+    let condition = &snapshot.condition;
+    condition
+        .marks()
+        .into_iter()
+        .map(|mark| match (mark, condition.tracer) {
+            ("traced", Ok(Some(tracer))) => format!("traced by {tracer}"),
+            ("vfork_parent", _) => "waits for its vfork child".to_owned(),
+            ("frozen", _) => match &condition.cgroup {
+                Ok(cgroup) => format!("frozen with control group {}", plain(cgroup)),
+                Err(_) => "frozen".to_owned(),
+            },
+            _ => mark.replace('_', " "),
+        })
+        .collect()
+}
+
 fn present_states(snapshot: &Snapshot) -> impl Iterator<Item = ThreadState> {
     ThreadState::ALL
         .into_iter()
@@ -308,14 +329,25 @@ fn present_states(snapshot: &Snapshot) -> impl Iterator<Item = ThreadState> {
 fn waits_for(row: &Thread, notes: &mut Notes) -> String {
     let told = row.wait.as_ref().map_err(|why| *why);
     notes.cell("wait", told, |wait| {
-        let mut words = vec![wait.kind.name().to_owned()];
-        if let Some(call) = wait.syscall.filter(|call| *call != wait.kind.name()) {
-            words.push(call.to_owned());
-        }
+        let mut words = vec![wait.syscall.unwrap_or(wait.kind.name()).to_owned()];
         if let Some(address) = wait.address {
             words.push(format!("{address:#x}"));
         }
-        if let Ok(function) = &wait.kernel_function {
+        let object = wait.object.as_ref().ok().filter(|object| object.kind != "futex_word");
+        if let Some(object) = object {
+            // An epoll's own number says less than what is in it.
+            if let Some(fd) = object.fd.filter(|_| object.kind != "epoll") {
+                words.push(format!("fd {fd}"));
+            }
+            words.push(plain(&object.name));
+        }
+        if wait.timed == Some(true) && object.is_none_or(|object| object.kind != "timer") {
+            words.push("(timed)".to_owned());
+        }
+        // The call and its object say it better, where they are known.
+        if object.is_none()
+            && let Ok(function) = &wait.kernel_function
+        {
             words.push(format!("in {}", plain(function)));
         }
         words.join(" ")
@@ -327,6 +359,8 @@ const COLUMNS: &[&str] = &[
     "/tid",
     "/name",
     "/state",
+    "/java_state",
+    "/suspended",
     "/pool",
     "/cpu_ratio",
     "/user_seconds",
@@ -348,6 +382,10 @@ const COLUMNS: &[&str] = &[
     "/wait/kind",
     "/wait/syscall",
     "/wait/address",
+    "/wait/object/kind",
+    "/wait/object/fd",
+    "/wait/object/name",
+    "/wait/timed",
     "/wait/kernel_function",
     "/stack/reserved_bytes",
     "/stack/used_bytes",
@@ -504,8 +542,12 @@ mod tests {
         let text = csv(&rows).unwrap();
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 4);
-        assert!(lines[0].starts_with("tid,name,state,pool,cpu_ratio,"));
-        assert!(lines[1].starts_with("4321,app (main),sleeping,,,0.12,"), "{}", lines[1]);
+        assert!(lines[0].starts_with("tid,name,state,java_state,suspended,pool,cpu_ratio,"));
+        assert!(
+            lines[1].starts_with("4321,app (main),sleeping,WAITING,,,,0.12,"),
+            "{}",
+            lines[1]
+        );
         assert_eq!(csv_word("=1+1"), "'=1+1");
         assert_eq!(csv_word("a,\"b\""), "\"a,\"\"b\"\"\"");
         assert_eq!(csv_word("x\x1b[2J\n"), "x\\u{1b}[2J\\u{a}");

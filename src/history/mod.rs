@@ -278,7 +278,7 @@ pub fn new(settings: Settings) -> (Writer, Reader) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Pid, Role, SelfCost, StateCounts, Thread, ThreadKey, ThreadState, Ticks};
+    use crate::model::{Condition, Pid, Role, SelfCost, StateCounts, Thread, ThreadKey, ThreadState, Ticks};
     use proptest::prelude::*;
     use std::time::SystemTime;
 
@@ -333,6 +333,7 @@ mod tests {
             process: process(1),
             role: Role::Other,
             name: "p".into(),
+            condition: Condition::UNREMARKABLE,
             sequence: 0,
             taken_at: Nanos(at),
             wall_clock: SystemTime::UNIX_EPOCH,

@@ -12,7 +12,7 @@ use super::site::{Site, monotonic_now};
 use super::{Live, Settings, Token};
 use crate::history::{Columns, HistoryError, Query};
 use crate::model::*;
-use crate::observe::{Capability, InspectError, SamplerCost, StackOptions};
+use crate::observe::{Capability, InspectError, SamplerCost, StackOptions, ThreadLook};
 use crate::scenario::{Remote, RunError, Runs, ScenarioFile, StartRun, ValidationProblem};
 
 pub const TOKEN: &str = "0123456789abcdef0123456789abcdef";
@@ -84,6 +84,7 @@ pub fn snapshot(threads: usize) -> Arc<Snapshot> {
         process,
         role: Role::Other,
         name: "workhorse".into(),
+        condition: Condition::UNREMARKABLE,
         sequence: 7,
         taken_at: monotonic_now(),
         wall_clock: SystemTime::now(),
@@ -452,11 +453,26 @@ impl Looks for Small {
         Ok(Box::new(Watching(self.watching.clone())))
     }
 
-    fn thread(&self, pid: Pid, tid: Tid) -> Result<(Arc<Snapshot>, Thread), InspectError> {
+    fn closely(&self, pid: Pid, tid: Tid) -> Result<ThreadLook, InspectError> {
         let snapshot = self.snapshot(pid)?;
         let found = snapshot.threads.iter().find(|thread| thread.key.tid == tid).cloned();
+        let details = ThreadDetails {
+            signals: Ok(ThreadSignals {
+                blocked: SignalSet(1 << 14),
+                ..ThreadSignals::default()
+            }),
+            tracer: Ok(None),
+            namespace_tids: Ok(vec![tid.0, 7]),
+            cgroup: Ok("/user.slice".into()),
+            frozen: Err(Unknown::Denied),
+            time_limit: Err(Unknown::NoObject),
+        };
         found
-            .map(|thread| (snapshot, thread))
+            .map(|thread| ThreadLook {
+                snapshot,
+                thread,
+                details,
+            })
             .ok_or(InspectError::NoThread { pid, tid })
     }
 

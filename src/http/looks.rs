@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::history::{self, Columns, HistoryError, Query};
-use crate::model::{Census, Dump, Evidence, Finding, LockReport, MemoryMap, Pid, ProcessKey, Snapshot, Thread, Tid};
-use crate::observe::{Capability, InspectError, Inspector, SamplerCost, StackOptions};
+use crate::model::{Census, Dump, Evidence, Finding, LockReport, MemoryMap, Pid, ProcessKey, Snapshot, Tid};
+use crate::observe::{Capability, InspectError, Inspector, SamplerCost, StackOptions, ThreadLook};
 
 /// While it lives its process is watched at the interval that was asked for.
 pub type Guard = Box<dyn Any + Send + Sync>;
@@ -19,7 +19,7 @@ pub trait Looks: Send + Sync {
     fn resolve(&self, pid: Pid) -> Result<ProcessKey, InspectError>;
     fn snapshot(&self, pid: Pid) -> Result<Arc<Snapshot>, InspectError>;
     fn watch(&self, pid: Pid, interval: Duration) -> Result<Guard, InspectError>;
-    fn thread(&self, pid: Pid, tid: Tid) -> Result<(Arc<Snapshot>, Thread), InspectError>;
+    fn closely(&self, pid: Pid, tid: Tid) -> Result<ThreadLook, InspectError>;
     fn memory(&self, pid: Pid) -> Result<MemoryMap, InspectError>;
     fn stacks(&self, pid: Pid, options: &StackOptions) -> Result<Dump, InspectError>;
     fn locks(&self, pid: Pid, options: &StackOptions) -> Result<LockReport, InspectError>;
@@ -50,8 +50,8 @@ impl Looks for Inspector {
         Ok(Box::new(Inspector::watch(self, pid, interval)?))
     }
 
-    fn thread(&self, pid: Pid, tid: Tid) -> Result<(Arc<Snapshot>, Thread), InspectError> {
-        Inspector::thread(self, pid, tid)
+    fn closely(&self, pid: Pid, tid: Tid) -> Result<ThreadLook, InspectError> {
+        Inspector::closely(self, pid, tid)
     }
 
     fn memory(&self, pid: Pid) -> Result<MemoryMap, InspectError> {

@@ -16,7 +16,8 @@ use super::problem::Problem;
 use super::site::{Answer, Site, encode, id, json_response, wall_clock_of};
 use super::wire::{self, Gaps};
 use crate::history::{HistoryError, Query, Series};
-use crate::model::{Evidence, Nanos, Pid, Snapshot, Thread, ThreadState, Tid};
+use crate::model::{Evidence, JavaState, Nanos, Pid, Snapshot, Suspension, Thread, ThreadState, Tid};
+use crate::observe::ThreadLook;
 
 pub const MAX_LIMIT: u64 = 1000;
 const DEFAULT_LIMIT: u64 = 100;
@@ -82,7 +83,7 @@ fn text(text: Option<&str>) -> Value<'_> {
 }
 
 /// Every field of a row by which rows can be sorted, and whether more is what one looks for first.
-const SORTS: [(&str, bool, Pick); 40] = [
+const SORTS: [(&str, bool, Pick); 43] = [
     ("tid", false, |t| Value::whole(t.key.tid.0.into())),
     ("name", false, |t| Value::Text(&t.name)),
     ("start_time", false, |t| Value::whole(t.key.start.0)),
@@ -155,6 +156,17 @@ const SORTS: [(&str, bool, Pick); 40] = [
     ("task.service_seconds_total", true, |t| {
         maybe(t.task.as_ref().ok().map(|task| task.service.0))
     }),
+    ("java_state", false, |t| text(t.java_state().ok().map(JavaState::name))),
+    ("suspended", false, |t| text(t.suspended().map(Suspension::name))),
+    ("wait.object", false, |t| {
+        text(
+            t.wait
+                .as_ref()
+                .ok()
+                .and_then(|wait| wait.object.as_ref().ok())
+                .map(|object| &*object.name),
+        )
+    }),
     ("state_letter", false, |t| Value::whole(t.state_letter.into())),
 ];
 
@@ -166,16 +178,29 @@ struct Wanted {
     /// In lower case.
     name: String,
     pool: Option<String>,
+    /// Asked for by their ids, in this order; else empty.
+    tids: Vec<Tid>,
     limit: usize,
     offset: usize,
     sparkline: usize,
 }
 
-const PARAMETERS: [&str; 8] = ["sort", "order", "state", "name", "pool", "limit", "offset", "sparkline"];
+const PARAMETERS: [&str; 9] = [
+    "sort",
+    "order",
+    "state",
+    "name",
+    "pool",
+    "tid",
+    "limit",
+    "offset",
+    "sparkline",
+];
 
 impl Wanted {
     fn of(uri: &Uri) -> Result<Wanted, Problem> {
         let ask = Ask::of(uri, &PARAMETERS)?;
+        let tids = tids_of(&ask)?;
         let names = SORTS.map(|(name, _, _)| name);
         let sort = ask.sort(&names)?.unwrap_or("cpu_ratio");
         let (_, more_first, pick) = SORTS.into_iter().find(|(name, _, _)| *name == sort).unwrap_or(SORTS[0]);
@@ -194,6 +219,7 @@ impl Wanted {
                 .collect(),
             name: ask.text("name").unwrap_or_default().to_lowercase(),
             pool: ask.text("pool").map(str::to_owned),
+            tids,
             limit: ask.whole("limit", 1..=MAX_LIMIT)?.unwrap_or(DEFAULT_LIMIT) as usize,
             offset: ask.whole("offset", 0..=u64::from(u32::MAX))?.unwrap_or(0) as usize,
             sparkline: ask.whole("sparkline", 0..=MAX_SPARKLINE)?.unwrap_or(0) as usize,
@@ -237,6 +263,28 @@ impl Wanted {
     }
 }
 
+/// `tid=71,72`: as many as a page may have. They can't be filtered and sorted as well.
+fn tids_of(ask: &Ask) -> Result<Vec<Tid>, Problem> {
+    let Some(text) = ask.text("tid") else {
+        return Ok(Vec::new());
+    };
+    if let Some(other) = PARAMETERS
+        .into_iter()
+        .find(|name| !matches!(*name, "tid" | "sparkline") && ask.text(name).is_some())
+    {
+        let detail = format!("{other} cannot be given together with tid, which names the rows and their order");
+        return Err(Problem::bad(other, detail));
+    }
+    let tids: Vec<Tid> = text
+        .split(',')
+        .map(|part| id("tid", part.trim(), "").map(Tid))
+        .collect::<Result<_, _>>()?;
+    if tids.len() as u64 > MAX_LIMIT {
+        return Err(Problem::bad("tid", format!("tid names more than {MAX_LIMIT} threads")));
+    }
+    Ok(tids)
+}
+
 /// `needle` is in lower case.
 fn holds(name: &str, needle: &str) -> bool {
     if needle.is_empty() {
@@ -252,19 +300,45 @@ fn holds(name: &str, needle: &str) -> bool {
 }
 
 fn answer(site: &Site, snapshot: &Snapshot, wanted: &Wanted) -> Result<Vec<u8>, Problem> {
+    if !wanted.tids.is_empty() {
+        return by_tid(site, snapshot, wanted);
+    }
     let (total, page) = wanted.page(snapshot);
     let mut answer = wire::Threads::of(snapshot, total, &page);
-    if wanted.sparkline > 0 {
-        let tids: Vec<Tid> = page.iter().map(|thread| thread.key.tid).collect();
-        let lines = site.past.sparklines(snapshot.process, &tids, wanted.sparkline);
-        for (thread, line) in answer.threads.iter_mut().zip(lines) {
-            let line = line
-                .into_iter()
-                .map(|point| point.ok().filter(|value| value.is_finite()));
-            thread.sparkline = Some(line.collect());
-        }
-    }
+    add_sparklines(site, snapshot, wanted, &page, &mut answer);
     encode(&answer)
+}
+
+/// Those that were named, in that order; null for one that isn't there.
+fn by_tid(site: &Site, snapshot: &Snapshot, wanted: &Wanted) -> Result<Vec<u8>, Problem> {
+    let found: Vec<Option<&Thread>> = wanted
+        .tids
+        .iter()
+        .map(|tid| {
+            let place = snapshot.threads.binary_search_by_key(tid, Thread::tid);
+            place.ok().map(|place| &snapshot.threads[place])
+        })
+        .collect();
+    let page: Vec<&Thread> = found.iter().copied().flatten().collect();
+    let mut answer = wire::Threads::of(snapshot, page.len(), &page);
+    add_sparklines(site, snapshot, wanted, &page, &mut answer);
+    let mut rows = std::mem::take(&mut answer.threads).into_iter();
+    answer.threads = found.iter().map(|thread| thread.and_then(|_| rows.next()?)).collect();
+    encode(&answer)
+}
+
+fn add_sparklines(site: &Site, snapshot: &Snapshot, wanted: &Wanted, page: &[&Thread], answer: &mut wire::Threads<'_>) {
+    if wanted.sparkline == 0 {
+        return;
+    }
+    let tids: Vec<Tid> = page.iter().map(|thread| thread.key.tid).collect();
+    let lines = site.past.sparklines(snapshot.process, &tids, wanted.sparkline);
+    for (thread, line) in answer.threads.iter_mut().flatten().zip(lines) {
+        let line = line
+            .into_iter()
+            .map(|point| point.ok().filter(|value| value.is_finite()));
+        thread.sparkline = Some(line.collect());
+    }
 }
 
 /// GET /processes/{pid}/threads
@@ -279,6 +353,7 @@ fn answer(site: &Site, snapshot: &Snapshot, wanted: &Wanted) -> Result<Vec<u8>, 
         ("state" = Option<String>, Query, description = "runnable, sleeping, disk_sleep, stopped, traced, zombie, dead, idle or parked; several with commas"),
         ("name" = Option<String>, Query, description = "Part of the thread's name, whatever its case"),
         ("pool" = Option<String>, Query, description = "The exact name of a pool"),
+        ("tid" = Option<String>, Query, description = "Up to 1000 thread ids with commas: exactly these rows in this order, null for one that is not there; not together with filters, sort and pages"),
         ("limit" = Option<u64>, Query, description = "1 to 1000, default 100"),
         ("offset" = Option<u64>, Query, description = "Rows to skip"),
         ("sparkline" = Option<u64>, Query, description = "Give each row its newest values of cpu_ratio, up to 300"),
@@ -328,14 +403,20 @@ pub async fn one(State(site): State<Arc<Site>>, Path((pid, tid)): Path<(String, 
     site.json(move |site| {
         let pid: Pid = site.pid("pid", &pid)?;
         let tid = Tid(id("tid", &tid, "")?);
-        let (snapshot, thread) = site.looks.thread(pid, tid)?;
+        let ThreadLook {
+            snapshot,
+            thread,
+            details,
+        } = site.looks.closely(pid, tid)?;
         let now = super::site::monotonic_now();
         let mut gaps = Gaps::default();
         let thread = wire::Thread::of(&thread, &mut gaps);
+        let details = wire::Details::of(&details, &mut gaps);
         encode(&wire::ThreadDetail {
             process: wire::ProcessRef::of(&snapshot),
             taken_at: wire::rfc3339(wall_clock_of(now)),
             thread,
+            details,
             history: recent(site, &snapshot, tid, now)?,
             unknown: gaps.finish(),
         })

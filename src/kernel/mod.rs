@@ -5,6 +5,7 @@
 
 pub mod boot_id;
 pub mod calls;
+pub mod cgroup;
 pub mod clock;
 pub mod comm;
 pub mod elf;
@@ -14,12 +15,14 @@ pub mod loadavg;
 pub mod maps;
 pub mod meminfo;
 pub mod mountinfo;
+pub mod open_file;
 pub mod pagemap;
 pub mod process_vm;
 pub mod root;
 pub mod schedstat;
 pub mod signals;
 pub mod smaps;
+pub mod sockets;
 pub mod stat;
 pub mod statm;
 pub mod status;

@@ -36,6 +36,8 @@ pub enum Unknown {
     NotWaiting,
     /// It was not asked for on this pass because it is dear; the single-thread view reads it.
     NotAsked,
+    /// The wait is for nothing that has a name: a moment in the kernel, or a call that is about no object.
+    NoObject,
     /// No mapping of the process holds the thread's stack pointer.
     NoStackFound,
     /// There was no time left for it.
@@ -73,7 +75,7 @@ pub struct Need {
 }
 
 impl Unknown {
-    pub const ALL: [Unknown; 24] = [
+    pub const ALL: [Unknown; 25] = [
         Unknown::PtraceDenied,
         Unknown::Denied,
         Unknown::Gone,
@@ -89,6 +91,7 @@ impl Unknown {
         Unknown::Zombie,
         Unknown::NotWaiting,
         Unknown::NotAsked,
+        Unknown::NoObject,
         Unknown::NoStackFound,
         Unknown::Late,
         Unknown::SamplingDenied,
@@ -118,6 +121,7 @@ impl Unknown {
             | Unknown::Zombie
             | Unknown::NotWaiting
             | Unknown::NotAsked
+            | Unknown::NoObject
             | Unknown::NoStackFound
             | Unknown::Late
             | Unknown::NoSymbols
@@ -145,6 +149,7 @@ impl Unknown {
             Unknown::Zombie => "zombie",
             Unknown::NotWaiting => "not_waiting",
             Unknown::NotAsked => "not_asked",
+            Unknown::NoObject => "no_object",
             Unknown::NoStackFound => "no_stack_found",
             Unknown::Late => "late",
             Unknown::SamplingDenied => "sampling_denied",
@@ -175,6 +180,7 @@ impl Unknown {
             Unknown::Zombie => "it has ended and waits to be reaped",
             Unknown::NotWaiting => "the thread is not waiting",
             Unknown::NotAsked => "read on request only, because it is dear",
+            Unknown::NoObject => "the wait is for nothing that has a name",
             Unknown::NoStackFound => "no mapping holds the thread's stack pointer",
             Unknown::Late => "the time for this reading was over",
             Unknown::SamplingDenied => "the kernel does not let us sample running threads",

@@ -13,6 +13,7 @@ mod memory;
 mod pool;
 mod process;
 mod run;
+mod signal;
 mod snapshot;
 mod stack;
 mod thread;
@@ -27,9 +28,13 @@ pub use lock::{
 };
 pub use memory::{MemoryBounds, MemoryLimit, MemoryMap, MemoryTotals, Region, RegionKind, Sizes, ThreadStack};
 pub use pool::{PoolStatus, QueuePolicy, Spread, WorkerStatus};
-pub use process::{Census, Machine, Process, Role};
+pub use process::{Census, Condition, Machine, Process, Role};
 pub use run::{LoadProgress, RunId, RunPhase, RunStatus};
+pub use signal::SignalSet;
 pub use snapshot::{SelfCost, Snapshot, StateCounts};
 pub use stack::{Call, Dump, DumpThread, Frame, Function, Place, Stack, StackEnd, StackSource, Trust};
-pub use thread::{JavaState, StackUse, Thread, ThreadState, Wait, WaitKind, WaitObject};
+pub use thread::{
+    JavaState, StackUse, Suspension, Thread, ThreadDetails, ThreadSignals, ThreadState, TimeLimit, Wait, WaitKind,
+    WaitObject,
+};
 pub use units::{Nanos, Pid, ProcessKey, ThreadKey, Ticks, Tid};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Evidence, Nanos, Pid, ProcessKey};
+use super::{Evidence, Nanos, Pid, ProcessKey, Unknown};
 
 /// Why we watch a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -19,6 +19,60 @@ impl Role {
             Role::Workbench => "workbench",
             Role::Other => "other",
         }
+    }
+}
+
+/// What is out of the ordinary about a process as a whole.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Condition {
+    /// It has no program and no memory of its own.
+    pub kernel_thread: bool,
+    /// It has ended, with all its threads, and waits to be reaped.
+    pub zombie: bool,
+    /// The main thread has ended; others live on. The process' own memory files are empty then.
+    pub main_thread_gone: bool,
+    /// A thread of it stands still until a child that shares its memory calls exec or ends.
+    pub vfork_parent: bool,
+    /// All its living threads were stopped by a signal.
+    pub stopped: bool,
+    /// By the control group's freezer.
+    pub frozen: Evidence<bool>,
+    /// Who traces its main thread, or the first that lives.
+    pub tracer: Evidence<Option<Pid>>,
+    /// The path of its control group: hostile bytes, as the process list's.
+    pub cgroup: Evidence<Arc<str>>,
+    /// Its pid in its own, innermost pid namespace.
+    pub namespace_pid: Evidence<Pid>,
+}
+
+impl Condition {
+    /// Of which nothing out of the ordinary is known.
+    pub const UNREMARKABLE: Condition = Condition {
+        kernel_thread: false,
+        zombie: false,
+        main_thread_gone: false,
+        vfork_parent: false,
+        stopped: false,
+        frozen: Err(Unknown::NotAsked),
+        tracer: Err(Unknown::NotAsked),
+        cgroup: Err(Unknown::NotAsked),
+        namespace_pid: Err(Unknown::NotAsked),
+    };
+
+    /// The names of what holds, for the API and the command line.
+    pub fn marks(&self) -> Vec<&'static str> {
+        [
+            (self.kernel_thread, "kernel_thread"),
+            (self.zombie, "zombie"),
+            (self.main_thread_gone, "main_thread_gone"),
+            (self.vfork_parent, "vfork_parent"),
+            (self.stopped, "stopped"),
+            (self.frozen == Ok(true), "frozen"),
+            (matches!(self.tracer, Ok(Some(_))), "traced"),
+        ]
+        .into_iter()
+        .filter_map(|(holds, name)| holds.then_some(name))
+        .collect()
     }
 }
 

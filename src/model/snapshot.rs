@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::{Evidence, LedgerView, Nanos, ProcessKey, Role, Thread, ThreadState};
+use super::{Condition, Evidence, LedgerView, Nanos, ProcessKey, Role, Thread, ThreadState};
 
 /// How many threads are in each state, indexed by [`ThreadState`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,6 +39,7 @@ pub struct Snapshot {
     pub process: ProcessKey,
     pub role: Role,
     pub name: Arc<str>,
+    pub condition: Condition,
     /// Grows by one with every snapshot the sampler makes, of any process.
     pub sequence: u64,
     /// `CLOCK_MONOTONIC`.

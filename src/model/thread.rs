@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Evidence, HeapTally, Nanos, TaskNow, ThreadKey, Ticks, Tid, Unknown};
+use super::{Evidence, HeapTally, Nanos, Pid, SignalSet, TaskNow, ThreadKey, Ticks, Tid, Unknown};
 
 /// What the scheduler and, where there is one, the ledger say of a thread.
 ///
@@ -89,8 +89,8 @@ impl WaitKind {
 /// What a system call that blocks is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WaitObject {
-    /// `file`, `pipe`, `socket`, `terminal`, `epoll`, `eventfd`, `timerfd`, `signalfd`, `inotify`, `device`,
-    /// `process`, `thread`, `timer`, `futex_word`, `message_queue`, `other`.
+    /// `file`, `files` (several), `pipe`, `socket`, `terminal`, `epoll`, `eventfd`, `timerfd`, `signalfd`, `inotify`,
+    /// `device`, `process`, `thread`, `timer`, `signal`, `futex_word`, `message_queue`, `semaphore`, `other`.
     pub kind: &'static str,
     pub fd: Option<u32>,
     /// In words: a path, `tcp 127.0.0.1:5432 <- 127.0.0.1:40112`, `any child`, `until 12.5 s after boot`. Hostile bytes.
@@ -120,6 +120,65 @@ impl JavaState {
     }
 }
 
+/// Why a thread stands still though it waits for nothing: kept apart, for each has its own way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Suspension {
+    /// By a signal; SIGCONT ends it.
+    Stopped,
+    /// By a tracer.
+    Traced,
+    /// By its control group's freezer.
+    Frozen,
+}
+
+impl Suspension {
+    pub fn name(self) -> &'static str {
+        match self {
+            Suspension::Stopped => "stopped",
+            Suspension::Traced => "traced",
+            Suspension::Frozen => "frozen",
+        }
+    }
+}
+
+/// The time-out or the end of a sleep, as it was asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TimeLimit {
+    /// In words: `for 60 s`, `until 12.5 s after boot`, `until 2026-11-30T07:13:04.000Z`.
+    pub words: String,
+    /// `monotonic`, `realtime`, `boottime`, `other`.
+    pub clock: &'static str,
+    /// The span that was asked for; of an absolute time what is left, negative when it is over.
+    pub seconds: f64,
+    /// A moment; else a span that began when the call was made, which nothing records.
+    pub absolute: bool,
+}
+
+/// The signals of one thread.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ThreadSignals {
+    /// Sent and not yet taken: to this thread, and to its process.
+    pub pending: SignalSet,
+    pub pending_shared: SignalSet,
+    pub blocked: SignalSet,
+    pub ignored: SignalSet,
+    pub caught: SignalSet,
+}
+
+/// What is read of one thread when it is looked at alone, beside its row.
+#[derive(Clone, Debug)]
+pub struct ThreadDetails {
+    pub signals: Evidence<ThreadSignals>,
+    /// Who traces it.
+    pub tracer: Evidence<Option<Pid>>,
+    /// Its ids from our pid namespace inwards: the last is what it calls itself.
+    pub namespace_tids: Evidence<Vec<u32>>,
+    /// Threads may have control groups of their own.
+    pub cgroup: Evidence<Arc<str>>,
+    pub frozen: Evidence<bool>,
+    pub time_limit: Evidence<TimeLimit>,
+}
+
 /// What a blocked thread waits for, as far as the kernel tells.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Wait {
@@ -138,6 +197,14 @@ pub struct Wait {
     pub lock: Option<Arc<str>>,
     /// The thread that holds it, when that can be proved.
     pub owner: Option<Tid>,
+}
+
+impl Wait {
+    /// `do_freezer_trap` of kernel/signal.c (version 2), `__refrigerator` of kernel/freezer.c (version 1).
+    pub fn is_freezer(&self) -> bool {
+        let function = self.kernel_function.as_deref();
+        function.is_ok_and(|name| matches!(name, "do_freezer_trap" | "__refrigerator" | "get_signal"))
+    }
 }
 
 /// A thread's stack, in bytes. `resident` is a high-water mark; `used` is its depth now.
@@ -217,6 +284,36 @@ pub struct Thread {
 impl Thread {
     pub fn tid(&self) -> Tid {
         self.key.tid
+    }
+
+    /// As far as the row alone tells: that a futex is a lock that another thread holds, which Java calls
+    /// BLOCKED, takes a stack to know, and so is `Waiting` here. Java counts a thread in the kernel's
+    /// input and output as runnable; we say that it waits, and for what.
+    pub fn java_state(&self) -> Evidence<JavaState> {
+        match self.state {
+            ThreadState::Zombie | ThreadState::Dead => Ok(JavaState::Terminated),
+            // Suspended is a mark of its own there too: it says nothing of what the thread does.
+            ThreadState::Runnable | ThreadState::Stopped | ThreadState::Traced => Ok(JavaState::Runnable),
+            ThreadState::Sleeping | ThreadState::DiskSleep | ThreadState::Idle | ThreadState::Parked => {
+                match &self.wait {
+                    Ok(wait) if wait.timed == Some(true) => Ok(JavaState::TimedWaiting),
+                    Ok(_) => Ok(JavaState::Waiting),
+                    // It woke up between two readings of one row.
+                    Err(Unknown::Running | Unknown::NotWaiting) => Ok(JavaState::Runnable),
+                    Err(why) => Err(*why),
+                }
+            }
+        }
+    }
+
+    /// Stopped, traced or frozen; a freezer is told by the kernel function, so only where that is.
+    pub fn suspended(&self) -> Option<Suspension> {
+        match (self.state, &self.wait) {
+            (ThreadState::Stopped, _) => Some(Suspension::Stopped),
+            (ThreadState::Traced, _) => Some(Suspension::Traced),
+            (_, Ok(wait)) if wait.is_freezer() => Some(Suspension::Frozen),
+            _ => None,
+        }
     }
 }
 

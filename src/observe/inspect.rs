@@ -18,7 +18,7 @@ use super::threads::{FileBudget, PassError, ProcessReader, resolve};
 use super::{Capability, SamplerCost};
 use crate::kernel::clock;
 use crate::model::{
-    Census, Dump, Finding, LockReport, MemoryMap, Nanos, Pid, ProcessKey, Snapshot, Thread, Tid, Unknown,
+    Census, Dump, Finding, LockReport, MemoryMap, Nanos, Pid, ProcessKey, Snapshot, Thread, ThreadDetails, Tid, Unknown,
 };
 
 /// Nobody waits for longer.
@@ -44,6 +44,15 @@ pub enum InspectError {
     Stopped,
     #[error("could not read {path}")]
     Unreadable { path: String, source: std::io::Error },
+}
+
+/// One thread, looked at alone.
+#[derive(Clone, Debug)]
+pub struct ThreadLook {
+    /// Of its process, made lately.
+    pub snapshot: Arc<Snapshot>,
+    pub thread: Thread,
+    pub details: ThreadDetails,
 }
 
 /// While it lives its process is sampled at least at the interval it was asked for.
@@ -220,6 +229,12 @@ impl Inspector {
 
     /// One thread with everything, dear fields too, read now; rates are those of the snapshot given back.
     pub fn thread(&self, pid: Pid, tid: Tid) -> Result<(Arc<Snapshot>, Thread), InspectError> {
+        let look = self.closely(pid, tid)?;
+        Ok((look.snapshot, look.thread))
+    }
+
+    /// The same, with what no row has.
+    pub fn closely(&self, pid: Pid, tid: Tid) -> Result<ThreadLook, InspectError> {
         let snapshot = self.snapshot(pid)?;
         let no_thread = InspectError::NoThread { pid, tid };
         let root = &self.0.settings.procfs;
@@ -227,8 +242,8 @@ impl Inspector {
             let companions = (self.0.companions)(root, pid);
             ProcessReader::open(root, snapshot.process, FileBudget::new(0), companions)?.one(tid)
         };
-        let mut thread = match read() {
-            Ok(Some(thread)) => thread,
+        let (mut thread, details) = match read() {
+            Ok(Some(read)) => read,
             Ok(None) => return Err(no_thread),
             Err(error) => return Err(self.named_error(pid, error)),
         };
@@ -259,7 +274,11 @@ impl Inspector {
                 Err(_) => whole,
             });
         }
-        Ok((snapshot, thread))
+        Ok(ThreadLook {
+            snapshot,
+            thread,
+            details,
+        })
     }
 
     /// All mappings, classified, read now.

@@ -370,10 +370,12 @@ pub struct Processes<'a> {
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct WaitObject<'a> {
-    /// file, pipe, socket, terminal, epoll, eventfd, timerfd, signalfd, inotify, device, process,
-    /// thread, timer, futex_word, message_queue or other.
+    /// file, files (several), pipe, socket, terminal, epoll, eventfd, timerfd, signalfd, inotify,
+    /// device, process, thread, timer, signal, futex_word, message_queue, semaphore or other.
     kind: &'static str,
     fd: Option<u32>,
+    /// In words: a path, `pipe:[123]`, `tcp 127.0.0.1:5432 <- 127.0.0.1:40112`, `12 fds`, `any child`,
+    /// `for 60 s`, `thread 71 to end`. The view of one thread says more than a row.
     name: &'a str,
 }
 
@@ -384,9 +386,10 @@ pub struct Wait<'a> {
     syscall: Option<&'static str>,
     address: Option<String>,
     kernel_function: Option<&'a str>,
-    /// What the call is about: a file, a socket, a process.
+    /// What the call is about: a file, a socket, a process. Rows are given it in turns where a process
+    /// has many threads; until then the reason is not_asked.
     object: Option<WaitObject<'a>>,
-    /// A time-out was given with the call.
+    /// A time-out was given with the call. Null where the call does not say: a socket may have one set.
     timed: Option<bool>,
     lock: Option<&'a str>,
     owner_tid: Option<u32>,
@@ -458,6 +461,13 @@ pub struct Thread<'a> {
     state: &'static str,
     /// The kernel's own letter.
     state_letter: String,
+    /// RUNNABLE, WAITING, TIMED_WAITING or TERMINATED, as java.lang.Thread.State has them. BLOCKED takes
+    /// a stack to know: a lock that another thread holds is WAITING here and told in the locks answer.
+    java_state: Option<&'static str>,
+    /// stopped (by a signal), traced or frozen (by the control group); null when none of them.
+    suspended: Option<&'static str>,
+    /// The system call it is blocked in; null when it is in none or waits for a page.
+    in_kernel: Option<&'static str>,
     pool: Option<&'a str>,
     /// Share of one CPU over the interval.
     cpu_ratio: Option<f64>,
@@ -501,6 +511,11 @@ impl<'a> Thread<'a> {
             start_time: thread.key.start.seconds(),
             state: thread.state.name(),
             state_letter: char::from(thread.state_letter).to_string(),
+            java_state: gaps
+                .take("java_state", &thread.java_state())
+                .map(model::JavaState::name),
+            suspended: thread.suspended().map(model::Suspension::name),
+            in_kernel: thread.wait.as_ref().ok().and_then(|wait| wait.syscall),
             pool: thread.pool.as_deref(),
             cpu_ratio: gaps.ratio("cpu_ratio", thread.cpu_ratio),
             user_seconds: gaps.take("user_seconds", &thread.user_time).map(|t| t.seconds()),
@@ -549,6 +564,108 @@ impl<'a> Thread<'a> {
             }),
             unknown: gaps.codes,
             sparkline: None,
+        }
+    }
+}
+
+/// The time-out of a thread's call, or the end of its sleep.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TimeLimit {
+    /// `for 60 s`, `until 12.5 s after boot`, `until 2026-11-30T07:13:04.000Z`.
+    words: String,
+    /// monotonic, realtime, boottime or other.
+    clock: &'static str,
+    /// The span that was asked for; of a moment what is left, negative when it is over.
+    seconds: Option<f64>,
+    /// A moment, or else a span that began with the call.
+    absolute: bool,
+}
+
+/// Signals by name.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Signals {
+    /// Sent to this thread and not yet taken.
+    pending: Vec<String>,
+    /// Sent to its process: any of its threads may take them.
+    pending_shared: Vec<String>,
+    blocked: Vec<String>,
+    ignored: Vec<String>,
+    caught: Vec<String>,
+}
+
+/// What only the view of one thread has.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Details<'a> {
+    signals: Option<Signals>,
+    /// Who traces it; null for nobody, or when it is in unknown.
+    tracer_pid: Option<u32>,
+    /// Its ids from our pid namespace inwards: the last is what it calls itself.
+    namespace_tids: Option<&'a [u32]>,
+    /// The path of its control group.
+    cgroup: Option<&'a str>,
+    /// Whether that group is frozen.
+    frozen: Option<bool>,
+    time_limit: Option<TimeLimit>,
+}
+
+impl<'a> Details<'a> {
+    pub fn of(details: &'a model::ThreadDetails, gaps: &mut Gaps) -> Details<'a> {
+        let names = |set: model::SignalSet| set.names();
+        Details {
+            signals: gaps.one("details.signals", &details.signals).map(|signals| Signals {
+                pending: names(signals.pending),
+                pending_shared: names(signals.pending_shared),
+                blocked: names(signals.blocked),
+                ignored: names(signals.ignored),
+                caught: names(signals.caught),
+            }),
+            tracer_pid: gaps
+                .one("details.tracer_pid", &details.tracer)
+                .and_then(|tracer| tracer.map(|pid| pid.0)),
+            namespace_tids: gaps
+                .one("details.namespace_tids", &details.namespace_tids)
+                .map(|tids| &**tids),
+            cgroup: gaps.one("details.cgroup", &details.cgroup).map(|path| &**path),
+            frozen: gaps.one("details.frozen", &details.frozen).copied(),
+            time_limit: gaps
+                .one("details.time_limit", &details.time_limit)
+                .map(|limit| TimeLimit {
+                    words: limit.words.clone(),
+                    clock: limit.clock,
+                    seconds: finite(limit.seconds).ok(),
+                    absolute: limit.absolute,
+                }),
+        }
+    }
+}
+
+/// What is out of the ordinary about a process as a whole.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Condition<'a> {
+    /// Any of kernel_thread, zombie, main_thread_gone, vfork_parent, stopped, frozen and traced.
+    marks: Vec<&'static str>,
+    /// Who traces its main thread; null for nobody, or when it is in unknown.
+    tracer_pid: Option<u32>,
+    /// Whether its control group is frozen.
+    frozen: Option<bool>,
+    /// The path of its control group.
+    cgroup: Option<&'a str>,
+    /// Its pid in its own, innermost pid namespace.
+    namespace_pid: Option<u32>,
+}
+
+impl<'a> Condition<'a> {
+    fn of(condition: &'a model::Condition, gaps: &mut Gaps) -> Condition<'a> {
+        Condition {
+            marks: condition.marks(),
+            tracer_pid: gaps
+                .one("condition.tracer_pid", &condition.tracer)
+                .and_then(|tracer| tracer.map(|pid| pid.0)),
+            frozen: gaps.one("condition.frozen", &condition.frozen).copied(),
+            cgroup: gaps.one("condition.cgroup", &condition.cgroup).map(|path| &**path),
+            namespace_pid: gaps
+                .one("condition.namespace_pid", &condition.namespace_pid)
+                .map(|pid| pid.0),
         }
     }
 }
@@ -615,6 +732,7 @@ impl HeapSum {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Threads<'a> {
     pub process: ProcessRef,
+    pub condition: Condition<'a>,
     pub taken_at: String,
     pub sequence: u64,
     pub interval_seconds: Option<f64>,
@@ -639,7 +757,9 @@ pub struct Threads<'a> {
     pub cpu_ratio: Option<f64>,
     pub rss_bytes: Option<u64>,
     pub heap: Option<HeapSum>,
-    pub threads: Vec<Thread<'a>>,
+    /// Null stands for a thread that was asked for by its id and is not there.
+    #[schema(value_type = Vec<Option<Thread>>)]
+    pub threads: Vec<Option<Thread<'a>>>,
     /// Row fields by their path; `process.` stands before fields of the whole process.
     #[schema(value_type = BTreeMap<String, Unknown>)]
     pub unknown: Unknowns,
@@ -653,7 +773,7 @@ impl<'a> Threads<'a> {
             *pools.entry(pool).or_default() += 1;
         }
         let mut gaps = Gaps::default();
-        let threads = page.iter().map(|thread| Thread::of(thread, &mut gaps)).collect();
+        let threads = page.iter().map(|thread| Some(Thread::of(thread, &mut gaps))).collect();
         let since = snapshot.taken_at.saturating_sub(snapshot.watched_since);
         let watched_since = snapshot
             .wall_clock
@@ -661,6 +781,7 @@ impl<'a> Threads<'a> {
             .unwrap_or(snapshot.wall_clock);
         Threads {
             process: ProcessRef::of(snapshot),
+            condition: Condition::of(&snapshot.condition, &mut gaps),
             taken_at: rfc3339(snapshot.wall_clock),
             sequence: snapshot.sequence,
             interval_seconds: gaps
@@ -705,6 +826,7 @@ pub struct ThreadDetail<'a> {
     pub process: ProcessRef,
     pub taken_at: String,
     pub thread: Thread<'a>,
+    pub details: Details<'a>,
     #[schema(value_type = BTreeMap<String, Unknown>)]
     pub unknown: Unknowns,
     pub history: ThreadHistory,

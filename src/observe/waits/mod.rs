@@ -3,7 +3,12 @@
 //! `kernel::syscall` gives the call, `kernel::wchan` the function. The call says more; the function
 //! is left when the call is denied, when there is none (a page fault) and for kernel threads. The
 //! numbers are those of this machine's own architecture: a 32-bit program on a 64-bit kernel uses
-//! another table, so its calls get no name (see `is_narrow`). Who holds the lock is left to others.
+//! another table, so its calls get no name (see `is_narrow`). What the call is about is understood in
+//! `call` and looked up in `object`, which costs more and is done apart. Who holds a lock is left to others.
+
+mod call;
+mod object;
+mod time_limit;
 
 use std::sync::Arc;
 
@@ -26,6 +31,27 @@ pub(super) fn state_of(letter: u8) -> ThreadState {
         // S, and any letter that is newer than this table: the row shows the letter itself.
         _ => ThreadState::Sleeping,
     }
+}
+
+pub(super) use call::{Arguments, Call};
+pub(super) use object::{Depth, SocketBook, Thread, limit_of, look};
+
+/// The call a blocked thread is in, where its number is one of our own table.
+pub(super) fn call_of(syscall: &Evidence<Syscall>) -> Option<(&'static str, Arguments)> {
+    match syscall {
+        Ok(Syscall::Blocked {
+            number: Some(number),
+            arguments,
+            stack_pointer,
+            program_counter,
+        }) if !is_narrow(*stack_pointer, *program_counter) => Some((calls::name(*number)?, *arguments)),
+        _ => None,
+    }
+}
+
+/// What a call with these arguments is about.
+pub(super) fn understand(name: &str, arguments: &Arguments) -> Call {
+    call::understand(name, arguments)
 }
 
 pub(super) fn is_blocked(state: ThreadState) -> bool {
@@ -73,12 +99,16 @@ pub(super) fn wait_of(
         Ok(name) => kind_of_function(name),
         Err(_) => WaitKind::Other,
     };
+    let denied = match (&call, syscall) {
+        (None, Err(why)) if !kernel_thread => why,
+        _ => Unknown::NoObject,
+    };
     let mut wait = Wait {
         kind: WaitKind::Other,
         syscall: None,
         address: None,
         kernel_function: kernel_function.clone(),
-        object: Err(Unknown::NotAsked),
+        object: Err(denied),
         timed: None,
         lock: None,
         owner: None,
@@ -93,6 +123,10 @@ pub(super) fn wait_of(
             wait.syscall = calls::name(number);
             wait.kind = wait.syscall.and_then(kind_of_call).unwrap_or_else(by_function);
             wait.address = wait.syscall.is_some_and(has_futex_word).then_some(arguments[0]);
+            if let Some(name) = wait.syscall {
+                wait.timed = understand(name, &arguments).timed;
+                wait.object = Err(Unknown::NotAsked);
+            }
         }
         // Blocked outside a call: a page is being fetched, unless the function says otherwise.
         Some(Syscall::Blocked { number: None, .. }) => {
