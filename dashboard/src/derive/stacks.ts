@@ -94,7 +94,8 @@ const RUST_STD = /^(std|core|alloc|parking_lot|parking_lot_core|crossbeam_channe
 /** What stands between a blocking function and its system call. */
 const INNER = /^(__|_?syscall|futex_|lll_|do_futex|start_thread|clone)/;
 
-function ofTheSystem(frame: Frame): boolean {
+/** Of the C library, the kernel's own page or Rust's: what a program stands on, not what it is. */
+export function ofTheSystem(frame: Frame): boolean {
   if (frame.module !== null && (SYSTEM.test(baseName(frame.module)) || frame.module === "[vdso]")) return true;
   return frame.function !== null && RUST_STD.test(frame.function);
 }
