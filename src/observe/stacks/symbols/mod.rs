@@ -202,7 +202,7 @@ impl Symbols {
             let file = mapped.name.rsplit('/').next().unwrap_or_default();
             let is_it =
                 file.starts_with(module) || found.own_name.as_ref().is_some_and(|name| name.starts_with(module));
-            let table = self.table(space, found).filter(|_| is_it)?;
+            let table = is_it.then(|| self.table(space, found))??;
             Some(table.address_of(symbol.as_bytes())?.wrapping_add(mapped.bias))
         })
     }
