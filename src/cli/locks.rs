@@ -61,7 +61,7 @@ fn verdict(report: &LockReport) -> Result<Exit, Failure> {
     Ok(if deadlocked { Exit::Found } else { Exit::Fine })
 }
 
-pub(super) fn shape(report: &LockReport) -> wire::Locks<'_> {
+fn shape(report: &LockReport) -> wire::Locks<'_> {
     let taken_at = wire::rfc3339(report.dump.wall_clock);
     wire::Locks::of(report, stacks::reference(&report.dump), taken_at)
 }

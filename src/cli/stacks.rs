@@ -68,10 +68,10 @@ pub fn run(args: Args) -> Result<Exit, Failure> {
         return Err(Failure::usage(InspectError::NoThread { pid, tid }));
     }
     let text = match (args.json, &report) {
-        (true, Some(report)) => pretty(&wire::Dump {
-            stacks: shape(&dump),
-            locks: locks::shape(report),
-        })?,
+        (true, Some(report)) => {
+            let taken_at = wire::rfc3339(dump.wall_clock);
+            pretty(&wire::Dump::of(report, &reference(&dump), &taken_at))?
+        }
         (true, None) => pretty(&shape(&dump))?,
         (false, _) => table(&dump, report.as_ref()),
     };

@@ -8,7 +8,6 @@ use axum::http::Uri;
 use super::ask::Ask;
 use super::site::{Answer, Site, encode};
 use super::{stacks, wire};
-use crate::model::LockReport;
 
 /// GET /processes/{pid}/locks
 #[utoipa::path(
@@ -28,14 +27,14 @@ pub async fn locks(State(site): State<Arc<Site>>, Path(pid): Path<String>, uri: 
     site.json(move |site| {
         let pid = site.pid("pid", &pid)?;
         let report = site.looks.locks(pid, &options)?;
-        encode(&shape(site, &report))
+        let taken_at = wire::rfc3339(report.dump.wall_clock);
+        encode(&wire::Locks::of(
+            &report,
+            stacks::reference(site, &report.dump),
+            taken_at,
+        ))
     })
     .await
-}
-
-pub(super) fn shape<'a>(site: &Site, report: &'a LockReport) -> wire::Locks<'a> {
-    let taken_at = wire::rfc3339(report.dump.wall_clock);
-    wire::Locks::of(report, stacks::reference(site, &report.dump), taken_at)
 }
 
 #[cfg(test)]

@@ -6,7 +6,6 @@ use axum::extract::{Path, State};
 use axum::http::Uri;
 
 use super::ask::Ask;
-use super::locks;
 use super::problem::Problem;
 use super::site::{Answer, Site, encode};
 use super::wire;
@@ -106,10 +105,7 @@ pub async fn dump(State(site): State<Arc<Site>>, Path(pid): Path<String>, uri: U
         let pid = site.pid("pid", &pid)?;
         let report = site.looks.locks(pid, &options)?;
         let taken_at = wire::rfc3339(report.dump.wall_clock);
-        encode(&wire::Dump {
-            stacks: wire::Stacks::of(&report.dump, reference(site, &report.dump), taken_at),
-            locks: locks::shape(site, &report),
-        })
+        encode(&wire::Dump::of(&report, &reference(site, &report.dump), &taken_at))
     })
     .await
 }

@@ -615,6 +615,7 @@ fn every_route_answers() {
             "/locks/waits/0/function",
             json!("pthread_mutex_lock"),
         ),
+        (format!("{one}/dump"), "/stacks/threads/0/java_state", json!("BLOCKED")),
         (format!("{one}/dump"), "/stacks/process/role", json!("other")),
         (format!("{one}/findings"), "/findings/0/kind", json!("deadlock")),
         ("/api/v1/findings".to_owned(), "/findings/0/pid", json!(OTHER.0)),

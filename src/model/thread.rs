@@ -109,6 +109,24 @@ pub enum JavaState {
 }
 
 impl JavaState {
+    /// As far as a row alone tells: that a futex is a lock that another thread holds, which Java calls
+    /// BLOCKED, takes a stack to know, and so is `Waiting` here. Java counts a thread in the kernel's
+    /// input and output as runnable; we say that it waits, and for what.
+    pub fn of(state: ThreadState, wait: &Evidence<Wait>) -> Evidence<JavaState> {
+        match state {
+            ThreadState::Zombie | ThreadState::Dead => Ok(JavaState::Terminated),
+            // Suspended is a mark of its own there too: it says nothing of what the thread does.
+            ThreadState::Runnable | ThreadState::Stopped | ThreadState::Traced => Ok(JavaState::Runnable),
+            ThreadState::Sleeping | ThreadState::DiskSleep | ThreadState::Idle | ThreadState::Parked => match wait {
+                Ok(wait) if wait.timed == Some(true) => Ok(JavaState::TimedWaiting),
+                Ok(_) => Ok(JavaState::Waiting),
+                // It woke up between two readings of one row.
+                Err(Unknown::Running | Unknown::NotWaiting) => Ok(JavaState::Runnable),
+                Err(why) => Err(*why),
+            },
+        }
+    }
+
     pub fn name(self) -> &'static str {
         match self {
             JavaState::Runnable => "RUNNABLE",
@@ -286,24 +304,8 @@ impl Thread {
         self.key.tid
     }
 
-    /// As far as the row alone tells: that a futex is a lock that another thread holds, which Java calls
-    /// BLOCKED, takes a stack to know, and so is `Waiting` here. Java counts a thread in the kernel's
-    /// input and output as runnable; we say that it waits, and for what.
     pub fn java_state(&self) -> Evidence<JavaState> {
-        match self.state {
-            ThreadState::Zombie | ThreadState::Dead => Ok(JavaState::Terminated),
-            // Suspended is a mark of its own there too: it says nothing of what the thread does.
-            ThreadState::Runnable | ThreadState::Stopped | ThreadState::Traced => Ok(JavaState::Runnable),
-            ThreadState::Sleeping | ThreadState::DiskSleep | ThreadState::Idle | ThreadState::Parked => {
-                match &self.wait {
-                    Ok(wait) if wait.timed == Some(true) => Ok(JavaState::TimedWaiting),
-                    Ok(_) => Ok(JavaState::Waiting),
-                    // It woke up between two readings of one row.
-                    Err(Unknown::Running | Unknown::NotWaiting) => Ok(JavaState::Runnable),
-                    Err(why) => Err(*why),
-                }
-            }
-        }
+        JavaState::of(self.state, &self.wait)
     }
 
     /// Stopped, traced or frozen; a freezer is told by the kernel function, so only where that is.

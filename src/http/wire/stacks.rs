@@ -60,6 +60,9 @@ pub struct StackThread<'a> {
     name: &'a str,
     state: &'static str,
     state_letter: String,
+    /// As java.lang.Thread.State has it. BLOCKED, for a lock that another holds, is told where locks were
+    /// read as well; without them it is WAITING.
+    java_state: Option<&'static str>,
     /// The place of its stack in `stacks`; null when there is none: `unknown` says why.
     stack: Option<usize>,
     /// Why there is no stack.
@@ -101,6 +104,9 @@ impl<'a> Stacks<'a> {
             name: &thread.name,
             state: thread.state.name(),
             state_letter: char::from(thread.state_letter).to_string(),
+            java_state: model::JavaState::of(thread.state, &thread.wait)
+                .ok()
+                .map(|state| state.name()),
             stack: *stack,
             unknown: thread.stack.as_ref().err().map(|unknown| {
                 gaps.count("stack", *unknown);
@@ -184,6 +190,23 @@ pub(super) fn frames<'a>(stack: &'a model::Stack) -> Vec<Frame<'a>> {
 /// Stacks and locks of one moment, in one answer: what `ThreadMXBean.dumpAllThreads` gives.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Dump<'a> {
-    pub stacks: Stacks<'a>,
-    pub locks: Locks<'a>,
+    stacks: Stacks<'a>,
+    locks: Locks<'a>,
+}
+
+impl<'a> Dump<'a> {
+    pub fn of(report: &'a model::LockReport, process: &ProcessRef, taken_at: &str) -> Dump<'a> {
+        let mut stacks = Stacks::of(&report.dump, process.clone(), taken_at.to_owned());
+        for wait in &report.waits {
+            if matches!(wait.mode, model::WaitMode::Exclusive | model::WaitMode::Shared)
+                && let Ok(at) = stacks.threads.binary_search_by_key(&wait.tid.0, |thread| thread.tid)
+            {
+                stacks.threads[at].java_state = Some(model::JavaState::Blocked.name());
+            }
+        }
+        Dump {
+            stacks,
+            locks: Locks::of(report, process.clone(), taken_at.to_owned()),
+        }
+    }
 }

@@ -2,24 +2,29 @@
 //!
 //! For a blocked thread the kernel's `syscall` file gives stack pointer and program counter, and
 //! `process_vm_readv` the stack's bytes (`walk`). `space` says which file is mapped where, and keeps
-//! what was read of it for all processes; `unwind` goes from frame to frame by it and by frame
-//! pointers, and `recover` finds a frame pointer that the kernel does not tell. `symbols` names the
-//! places. Threads that run are sampled (`running`); on request a thread is stopped for a moment
+//! what was read of it for all processes; `unwind` goes from frame to frame by what `cfi` reads of its
+//! unwind information and by frame pointers, and `recover` finds a frame pointer that the kernel does not
+//! tell. `fold` keeps equal stacks once, and `symbols` names the places. Threads that run are sampled (`running`); on request a thread is stopped for a moment
 //! (`pause`). Before and after its memory is read, a thread's turns on a CPU are compared: one that
 //! has moved is read again, and in the end marked.
 
+mod cfi;
+mod fold;
 mod pause;
+mod reach;
 mod recover;
 mod running;
 mod space;
 mod symbols;
+#[cfg(test)]
+mod tests;
 mod unwind;
 mod walk;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(super) use space::{AddressSpace, ModuleCache};
+pub(super) use space::{AddressSpace, Mapped, ModuleCache};
 pub(super) use symbols::Symbols;
 
 use super::InspectError;
@@ -117,4 +122,30 @@ pub(super) struct Caught {
     pub registers: Registers,
     /// From `registers.stack_pointer` on; may end before the stack does.
     pub stack: Vec<u8>,
+}
+
+/// What the tests of `running` and `pause` share.
+#[cfg(test)]
+mod tests_of_catching {
+    use crate::kernel::ProcRoot;
+    use crate::kernel::trials::Busy;
+    use crate::model::{Pid, ProcessKey, ThreadKey, Tid};
+    use crate::observe::glance;
+
+    pub(super) fn key_of(pid: Pid, tid: Tid) -> ThreadKey {
+        let root = ProcRoot::live();
+        let start = |folder: std::path::PathBuf| glance::stat(&root, &folder).unwrap().start;
+        ThreadKey {
+            process: ProcessKey {
+                pid,
+                start: start(root.process(pid)),
+            },
+            tid,
+            start: start(root.thread(pid, tid)),
+        }
+    }
+
+    pub(super) fn busy_key(busy: &Busy) -> ThreadKey {
+        key_of(busy.pid(), busy.tid)
+    }
 }
