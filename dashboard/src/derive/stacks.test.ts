@@ -44,7 +44,8 @@ test("a stack is called by the function that waits and the program's own that le
   expect(named(waiting)).toEqual(["pthread_cond_wait@@GLIBC_2.3.2", "app::Queue::pop"]);
   expect(named([frame("spin"), frame("main")])).toEqual(["spin", undefined]);
   expect(named([libc("syscall"), frame("std::sys::sync::mutex::futex::Mutex::lock_contended"), frame("app::Cache::get")])).toEqual(["std::sys::sync::mutex::futex::Mutex::lock_contended", "app::Cache::get"]);
-  expect(named([libc("__poll")])).toEqual(["__poll", undefined]);
+  expect(named([libc("__poll"), libc("start_thread")])).toEqual(["__poll", undefined]);
+  expect(named([libc("__futex_abstimed_wait_common"), libc("__pthread_clockjoin_ex"), frame("main"), libc("__libc_start_call_main")])).toEqual(["__pthread_clockjoin_ex", "main"]);
   expect(named([])).toEqual([undefined, undefined]);
 });
 
