@@ -81,6 +81,7 @@ pub fn serve(config: Config, scenario: Option<&Path>) -> Result<Exit, Failure> {
                     writer.ended(process);
                     live.gone(process);
                 }
+                observe::Delivery::Finding(change) => live.finding(&change.finding, change.state),
             }
         },
     )

@@ -24,7 +24,7 @@ use super::looks::Guard;
 use super::problem::Problem;
 use super::site::{Answer, Site};
 use super::wire;
-use crate::model::{Nanos, Pid, PoolStatus, ProcessKey, Role, RunStatus, Snapshot};
+use crate::model::{Finding, FindingState, Nanos, Pid, PoolStatus, ProcessKey, Role, RunStatus, Snapshot};
 
 /// Events kept for those who come back, and the bytes they may take.
 const KEPT: usize = 2048;
@@ -196,6 +196,12 @@ impl Live {
         self.push("gone", &event, Some((process, role)), Nanos(0));
     }
 
+    /// Something wrong was found in a watched process, has changed, or is over. For all streams, as it may be
+    /// any process that somebody has open.
+    pub fn finding(&self, finding: &Finding, state: FindingState) {
+        self.push("finding", &wire::FindingEvent::of(finding, state), None, Nanos(0));
+    }
+
     /// A run has moved on.
     pub fn run(&self, run: &RunStatus) {
         self.push("run", &wire::Run::of(run), None, Nanos(0));
@@ -310,7 +316,7 @@ impl Choice {
         ("Last-Event-ID" = Option<u64>, Header, description = "Resume after this event; `missed` tells how many are lost"),
     ),
     responses(
-        (status = 200, description = "text/event-stream of hello, snapshot, gone, run, pools, health and missed", content_type = "text/event-stream"),
+        (status = 200, description = "text/event-stream of hello, snapshot, gone, finding, run, pools, health and missed. A `finding` event is a finding of any watched process with `state`: raised, changed or cleared", content_type = "text/event-stream"),
         (status = 404, description = "No such process", body = wire::Problem),
         (status = 503, description = "Too many streams", body = wire::Problem),
     )

@@ -25,7 +25,7 @@ use prometheus_client::registry::{Registry, Unit};
 use super::ask::Ask;
 use super::problem::Problem;
 use super::site::{Answer, Site};
-use crate::model::{Snapshot, Spread, Thread, ThreadState};
+use crate::model::{Finding, FindingKind, Severity, Snapshot, Spread, Thread, ThreadState};
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -244,6 +244,7 @@ fn scrape(site: &Site) -> Scrape {
     let mut scrape = Scrape::default();
     ourselves(site, &mut scrape);
     processes(&site.live.latest(), &mut scrape);
+    findings(&site.looks.all_findings(), &mut scrape);
     pools_and_runs(site, &mut scrape);
     scrape
 }
@@ -454,6 +455,26 @@ fn processes(latest: &[Arc<Snapshot>], scrape: &mut Scrape) {
     );
     for (labels, threads) in each() {
         delay.add(labels, sum(threads, |thread| thread.run_delay_ratio.ok()));
+    }
+}
+
+/// Every kind with every severity, also where there is none: an alert must be able to see it end.
+fn findings(found: &[Finding], scrape: &mut Scrape) {
+    let family = scrape.family(
+        Kind::Gauge,
+        "threadscape_findings",
+        None,
+        "What detectors find wrong now in the processes that are watched",
+    );
+    for kind in FindingKind::ALL {
+        for severity in Severity::ALL {
+            let is_meant = |finding: &&Finding| finding.kind == kind && finding.severity == severity;
+            let labels = vec![
+                ("kind", kind.name().to_owned()),
+                ("severity", severity.name().to_owned()),
+            ];
+            family.add(labels, found.iter().filter(is_meant).count() as f64);
+        }
     }
 }
 

@@ -13,12 +13,17 @@ pub mod elf_file;
 pub mod file;
 pub mod limits;
 pub mod loadavg;
+pub mod locks;
 pub mod maps;
 pub mod meminfo;
 pub mod mountinfo;
 pub mod open_file;
 pub mod pagemap;
+pub mod perf_event;
 pub mod process_vm;
+pub mod ptrace;
+pub mod registers;
+pub mod robust_list;
 pub mod root;
 pub mod schedstat;
 pub mod signals;
@@ -33,3 +38,6 @@ pub mod task;
 pub mod wchan;
 
 pub use root::ProcRoot;
+
+#[cfg(test)]
+pub(crate) mod trials;

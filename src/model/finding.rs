@@ -68,11 +68,32 @@ pub enum Severity {
 }
 
 impl Severity {
+    pub const ALL: [Severity; 3] = [Severity::Notice, Severity::Warning, Severity::Critical];
+
     pub fn name(self) -> &'static str {
         match self {
             Severity::Notice => "notice",
             Severity::Warning => "warning",
             Severity::Critical => "critical",
+        }
+    }
+}
+
+/// What has become of a finding, as its events tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FindingState {
+    Raised,
+    /// Its severity, its culprits, or what is known of it.
+    Changed,
+    Cleared,
+}
+
+impl FindingState {
+    pub fn name(self) -> &'static str {
+        match self {
+            FindingState::Raised => "raised",
+            FindingState::Changed => "changed",
+            FindingState::Cleared => "cleared",
         }
     }
 }

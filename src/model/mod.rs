@@ -20,7 +20,7 @@ mod thread;
 mod units;
 
 pub use evidence::{Evidence, Need, Reason, Unknown};
-pub use finding::{Finding, FindingFact, FindingKind, Severity};
+pub use finding::{Finding, FindingFact, FindingKind, FindingState, Severity};
 pub use ledger::{HeapTally, LedgerRow, LedgerView, TaskNow};
 pub use lock::{
     Chain, ChainLink, CycleStep, Deadlock, Lock, LockKind, LockPlace, LockReport, LockWait, Owner, Proof, RootDoing,

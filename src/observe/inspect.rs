@@ -313,9 +313,11 @@ impl Inspector {
         Ok(report)
     }
 
-    /// What detectors found in one process so far; it is watched from now on.
+    /// What detectors found in one process so far; it is watched from now on. Takes a look at its locks
+    /// unless the last one is fresh.
     pub fn findings(&self, pid: Pid) -> Result<Vec<Finding>, InspectError> {
         let snapshot = self.snapshot(pid)?;
+        self.0.watcher.look_now(&self.0, &snapshot);
         Ok(self.0.findings.of(snapshot.process))
     }
 

@@ -31,6 +31,7 @@ mod waits;
 
 pub use capabilities::Capability;
 pub(crate) use capabilities::probe;
+pub use findings::FindingChange;
 pub use inspect::{InspectError, Inspector, ThreadLook, Watch};
 pub(crate) use locks::read as read_locks;
 pub(crate) use memory::read as read_memory;

@@ -21,7 +21,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::census::Taker;
 use super::companions::{self, Make};
-use super::findings::Board;
+use super::findings::{self, Board, FindingChange, SnapshotDetectors, Watcher};
 use super::inspect::Inspector;
 use super::stacks::Dumper;
 use super::threads::{FileBudget, PassError, ProcessReader, resolve};
@@ -69,6 +69,8 @@ pub enum Delivery {
     Snapshot(Arc<Snapshot>),
     /// A watched process has ended.
     Gone(ProcessKey),
+    /// Something wrong was found, has changed, or is over.
+    Finding(FindingChange),
 }
 
 /// Totals since the start.
@@ -129,7 +131,7 @@ impl Watched {
 
 /// What the sampler thread and the inspectors share under one lock.
 pub(super) struct State {
-    stop: bool,
+    pub stop: bool,
     /// The thread has ended, on request or by a panic.
     pub stopped: bool,
     pub watched: HashMap<ProcessKey, Watched>,
@@ -170,6 +172,9 @@ pub(super) struct Shared {
     /// One for all who look at stacks and locks: what is learnt of modules is kept.
     pub dumper: Dumper,
     pub findings: Board,
+    pub watcher: Watcher,
+    /// The watcher's thread waits here for its next round or the end.
+    pub ended: Condvar,
 }
 
 impl Shared {
@@ -195,7 +200,7 @@ impl Shared {
 /// The running loop. Dropping it without `stop` stops it as well.
 pub struct Sampler {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl fmt::Debug for Sampler {
@@ -215,10 +220,12 @@ impl Drop for Sampler {
     fn drop(&mut self) {
         self.shared.state.lock().stop = true;
         self.shared.work.notify_all();
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the sampler thread had panicked");
+        self.shared.ended.notify_all();
+        for thread in self.threads.drain(..) {
+            let name = thread.thread().name().unwrap_or_default().to_owned();
+            if thread.join().is_err() {
+                tracing::error!(name, "a thread had panicked");
+            }
         }
     }
 }
@@ -261,6 +268,8 @@ pub(super) fn start_with(
     let shared = Arc::new(Shared {
         dumper: Dumper::new(&root),
         findings: Board::default(),
+        watcher: Watcher::default(),
+        ended: Condvar::new(),
         census: Mutex::new(Taker::new(root)),
         settings,
         own,
@@ -285,6 +294,7 @@ pub(super) fn start_with(
                 shared: &shared,
                 deliver: Box::new(deliver),
                 readers: HashMap::new(),
+                detectors: HashMap::new(),
                 budget,
                 sequence: 0,
                 workbench: None,
@@ -293,14 +303,19 @@ pub(super) fn start_with(
             .run();
         }
     })?;
-    let inspector = Inspector::new(Arc::clone(&shared));
-    Ok((
-        Sampler {
-            shared,
-            thread: Some(thread),
-        },
-        inspector,
-    ))
+    let mut sampler = Sampler {
+        shared: Arc::clone(&shared),
+        threads: vec![thread],
+    };
+    // Nothing moves in a captured tree, so that something stands still says nothing.
+    if !shared.settings.procfs.is_captured() {
+        let watcher = thread::Builder::new().name("ts-findings".to_owned()).spawn({
+            let shared = Arc::clone(&shared);
+            move || findings::watch(&shared)
+        })?;
+        sampler.threads.push(watcher);
+    }
+    Ok((sampler, Inspector::new(shared)))
 }
 
 /// Tells those who wait that nobody will answer, however the thread ends.
@@ -317,6 +332,7 @@ struct Loop<'a> {
     shared: &'a Shared,
     deliver: Box<dyn Fn(Delivery) + 'a>,
     readers: HashMap<ProcessKey, ProcessReader>,
+    detectors: HashMap<ProcessKey, SnapshotDetectors>,
     budget: Arc<FileBudget>,
     sequence: u64,
     /// The workbench that was last put under watch.
@@ -355,6 +371,8 @@ impl Loop<'_> {
             state.watched.retain(|_, watched| !watched.is_over(now, settings.lease));
             state.cost.watched = state.watched.len();
             self.readers.retain(|key, _| state.watched.contains_key(key));
+            self.detectors.retain(|key, _| state.watched.contains_key(key));
+            self.shared.findings.keep(|key| state.watched.contains_key(key));
             let mut due: Vec<_> = state
                 .watched
                 .iter()
@@ -396,6 +414,8 @@ impl Loop<'_> {
                 Err(PassError::Ended) => {
                     state.watched.remove(&key);
                     self.readers.remove(&key);
+                    self.detectors.remove(&key);
+                    shared.findings.keep(|other| *other != key);
                     Some(Delivery::Gone(key))
                 }
                 Err(PassError::Denied) => {
@@ -413,8 +433,21 @@ impl Loop<'_> {
             delivery
         };
         shared.published.notify_all();
+        if let Some(Delivery::Snapshot(snapshot)) = &delivery
+            && !shared.settings.procfs.is_captured()
+        {
+            let new = || SnapshotDetectors::new(&shared.settings.procfs);
+            self.detectors
+                .entry(key)
+                .or_insert_with(new)
+                .show(snapshot, &shared.findings);
+        }
         if let Some(delivery) = delivery {
             (self.deliver)(delivery);
+        }
+        // Those of the watcher's thread are told here too: everything is delivered by one thread, in order.
+        for change in shared.findings.take_changes() {
+            (self.deliver)(Delivery::Finding(change));
         }
     }
 
@@ -743,7 +776,7 @@ mod tests {
         loop {
             match deliveries.recv_deadline_or_panic(deadline) {
                 Delivery::Gone(gone) => break assert_eq!(gone, key),
-                Delivery::Snapshot(_) => {}
+                Delivery::Snapshot(_) | Delivery::Finding(_) => {}
             }
         }
         let outcome = inspector.snapshot(key.pid);

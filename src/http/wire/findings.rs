@@ -83,3 +83,21 @@ impl<'a> Findings<'a> {
         }
     }
 }
+
+/// What a `finding` event carries: the finding, and what has become of it.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct FindingEvent<'a> {
+    /// raised, changed (its severity, its culprits, or what is known of it) or cleared.
+    state: &'static str,
+    #[serde(flatten)]
+    finding: Finding<'a>,
+}
+
+impl<'a> FindingEvent<'a> {
+    pub fn of(finding: &'a model::Finding, state: model::FindingState) -> FindingEvent<'a> {
+        FindingEvent {
+            state: state.name(),
+            finding: Finding::of(finding),
+        }
+    }
+}

@@ -23,7 +23,7 @@ use crate::observe;
 use crate::scenario;
 use crate::workloads;
 
-pub use findings::Findings;
+pub use findings::{FindingEvent, Findings};
 pub use locks::Locks;
 pub use stacks::{Dump, Stacks};
 

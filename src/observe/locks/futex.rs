@@ -54,7 +54,11 @@ pub(super) enum Decoded {
     /// It was a futex wait if the stack says so.
     Restarted(FutexWait),
     /// `futex_waitv`: so many words, described by an array of 24 bytes each at `list`.
-    Vector { list: u64, words: u64, timed: bool },
+    Vector {
+        list: u64,
+        words: u64,
+        timed: bool,
+    },
 }
 
 /// `None`: not a futex call, or one that does not wait.
@@ -63,9 +67,7 @@ pub(super) fn decode(call: &Call) -> Option<Decoded> {
     let [address, second, _, fourth, fifth, _] = call.arguments;
     match calls::name(number)? {
         "futex" | "futex_time64" => wait(&call.arguments).map(Decoded::Wait),
-        "restart_syscall" => wait(&call.arguments)
-            .filter(|wait| wait.timed)
-            .map(Decoded::Restarted),
+        "restart_syscall" => wait(&call.arguments).filter(|wait| wait.timed).map(Decoded::Restarted),
         // futex_wait(word, value, mask, flags, time-out, clock)
         "futex_wait" => (fourth & SECOND_SIZE == SECOND_U32 && is_word(address)).then_some(Decoded::Wait(FutexWait {
             address,

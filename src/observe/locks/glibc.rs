@@ -142,7 +142,14 @@ pub(super) fn mutex(wait: &FutexWait, window: &Window) -> Option<Shape> {
         Operation::LockPi => kind & PRIORITY_INHERITANCE != 0,
         Operation::Wait | Operation::WaitBitset => {
             kind & PRIORITY_INHERITANCE == 0
-                && (of_tid || wait.value & if kind & PRIORITY_PROTECT != 0 { BELOW_CEILING } else { u32::MAX } == 2)
+                && (of_tid
+                    || wait.value
+                        & if kind & PRIORITY_PROTECT != 0 {
+                            BELOW_CEILING
+                        } else {
+                            u32::MAX
+                        }
+                        == 2)
         }
         Operation::WaitRequeuePi => false,
     };
@@ -221,7 +228,12 @@ fn rwlock(mode: WaitMode, wait: &FutexWait, window: &Window) -> Option<Shape> {
         .into_iter()
         .filter_map(|offset| rwlock_at(wait.address.checked_sub(offset)?, window))
         .find(|shape| shape.fits)
-        .or_else(|| Some(Shape::of(LockKind::PthreadRwlock, wait.address.checked_sub(offsets[0])?)))
+        .or_else(|| {
+            Some(Shape::of(
+                LockKind::PthreadRwlock,
+                wait.address.checked_sub(offsets[0])?,
+            ))
+        })
 }
 
 fn rwlock_at(base: u64, window: &Window) -> Option<Shape> {
@@ -230,8 +242,7 @@ fn rwlock_at(base: u64, window: &Window) -> Option<Shape> {
     let (writer, shared, flags) = (word(24)?, word(28)?, word(48)?);
     let mut shape = Shape::of(LockKind::PthreadRwlock, base);
     let count = readers >> READER_SHIFT;
-    shape.fits =
-        phase <= 3 && writers_word <= 3 && writer < MOST_TID && count < MOST_TID && shared <= 1 && flags <= 2;
+    shape.fits = phase <= 3 && writers_word <= 3 && writer < MOST_TID && count < MOST_TID && shared <= 1 && flags <= 2;
     if shared != 0 {
         shape.flags.push("process_shared");
     }
@@ -339,8 +350,13 @@ fn internal(wait: &FutexWait, window: &Window) -> Option<Shape> {
     };
     (shape.claim, shape.state) = match (word, stream()) {
         (0, _) => (Claim::Nobody(Unknown::NotHeld), "free".to_owned()),
-        (_, Some(block)) if cfg!(target_arch = "x86_64") => (Claim::ControlBlock(block), "held, with waiters".to_owned()),
-        _ => (Claim::Nobody(Unknown::OwnerNotRecorded), "held, with waiters".to_owned()),
+        (_, Some(block)) if cfg!(target_arch = "x86_64") => {
+            (Claim::ControlBlock(block), "held, with waiters".to_owned())
+        }
+        _ => (
+            Claim::Nobody(Unknown::OwnerNotRecorded),
+            "held, with waiters".to_owned(),
+        ),
     };
     Some(shape)
 }
@@ -397,10 +413,13 @@ pub(super) fn condition_layouts(wait: &FutexWait, window: &Window) -> Layouts {
         let (second, third) = (window.u64(base)?, window.u64(base + 8)?);
         let is_one = (1..MOST_TID).contains(&waiters);
         let references = window.u32(base + 8 + 4 * group)? >> 1;
-        let old = base.checked_sub(8).and_then(|base| window.u64(base)).is_some_and(|first| {
-            // Somebody waits, so somebody has been numbered.
-            first >> 1 > 0 && ahead(first, second) && (1..=waiters).contains(&references)
-        });
+        let old = base
+            .checked_sub(8)
+            .and_then(|base| window.u64(base))
+            .is_some_and(|first| {
+                // Somebody waits, so somebody has been numbered.
+                first >> 1 > 0 && ahead(first, second) && (1..=waiters).contains(&references)
+            });
         Some(Layouts {
             old: is_one && old,
             new: is_one && second >> 1 > 0 && ahead(second, third),
@@ -459,21 +478,56 @@ mod tests {
         check([(0, 2), (8, 42), (16, 1)], plain, true, Claim::Recorded(42));
         check([(0, 2), (8, 0), (16, 0)], plain, true, Claim::Unsettled);
         check([(0, 0), (8, 42), (16, 0)], plain, true, Claim::Nobody(Unknown::NotHeld));
-        check([(0, 2), (8, 0), (16, 0x100)], plain, true, Claim::Nobody(Unknown::OwnerNotRecorded));
+        check(
+            [(0, 2), (8, 0), (16, 0x100)],
+            plain,
+            true,
+            Claim::Nobody(Unknown::OwnerNotRecorded),
+        );
         // Another value than 2 is waited for by no such mutex.
-        check([(0, 2), (8, 42), (16, 0)], wait(0x1000, 1, Operation::Wait), false, Claim::Recorded(42));
+        check(
+            [(0, 2), (8, 42), (16, 0)],
+            wait(0x1000, 1, Operation::Wait),
+            false,
+            Claim::Recorded(42),
+        );
         check([(0, 3), (8, 42), (16, 0)], plain, false, Claim::Recorded(42));
         check([(0, 2), (8, 1 << 30), (16, 0)], plain, false, Claim::Recorded(1 << 30));
         check([(0, 2), (8, 42), (16, 0x400)], plain, false, Claim::Recorded(42));
         let robust = wait(0x1000, 0x8000_002a, Operation::Wait);
-        check([(0, 0x8000_002a), (8, 42), (16, 0x10)], robust, true, Claim::FutexWord(42));
-        check([(0, 0xc000_0000), (8, 42), (16, 0x10)], robust, true, Claim::Nobody(Unknown::NotHeld));
-        check([(0, 0xc000_002b), (8, INCONSISTENT), (16, 0x10)], robust, true, Claim::FutexWord(43));
+        check(
+            [(0, 0x8000_002a), (8, 42), (16, 0x10)],
+            robust,
+            true,
+            Claim::FutexWord(42),
+        );
+        check(
+            [(0, 0xc000_0000), (8, 42), (16, 0x10)],
+            robust,
+            true,
+            Claim::Nobody(Unknown::NotHeld),
+        );
+        check(
+            [(0, 0xc000_002b), (8, INCONSISTENT), (16, 0x10)],
+            robust,
+            true,
+            Claim::FutexWord(43),
+        );
         let inheriting = wait(0x1000, 0, Operation::LockPi);
-        check([(0, 0x8000_002a), (8, 42), (16, 0x20)], inheriting, true, Claim::FutexWord(42));
+        check(
+            [(0, 0x8000_002a), (8, 42), (16, 0x20)],
+            inheriting,
+            true,
+            Claim::FutexWord(42),
+        );
         check([(0, 2), (8, 42), (16, 0)], inheriting, false, Claim::Recorded(42));
         let ceiling = wait(0x1000, 5 << 19 | 2, Operation::Wait);
-        check([(0, 5 << 19 | 2), (8, 42), (16, 0x40)], ceiling, true, Claim::Recorded(42));
+        check(
+            [(0, 5 << 19 | 2), (8, 42), (16, 0x40)],
+            ceiling,
+            true,
+            Claim::Recorded(42),
+        );
     }
 
     #[test]
@@ -483,7 +537,10 @@ mod tests {
         assert_eq!(flags(2 | 0x20), ["error_checking", "priority_inheritance"]);
         assert_eq!(flags(3), ["adaptive"]);
         let shape = mutex(&wait(0x1000, 2, Operation::Wait), &window(&[(0, 2), (16, u32::MAX)])).unwrap();
-        assert_eq!((&*shape.state, shape.claim), ("destroyed", Claim::Nobody(Unknown::NotHeld)));
+        assert_eq!(
+            (&*shape.state, shape.claim),
+            ("destroyed", Claim::Nobody(Unknown::NotHeld))
+        );
     }
 
     #[test]
@@ -534,7 +591,10 @@ mod tests {
     fn a_barrier_a_semaphore_and_a_once_say_how_they_stand() {
         let at_round = wait(0x1014, 0, Operation::Wait);
         let shape = barrier(&at_round, &window(&[(16, 2), (20, 0), (24, 3)])).unwrap();
-        assert_eq!((shape.address, &*shape.state, shape.fits), (0x1010, "2 of 3 have come", true));
+        assert_eq!(
+            (shape.address, &*shape.state, shape.fits),
+            (0x1010, "2 of 3 have come", true)
+        );
         let shape = semaphore(&wait(0x1000, 0, Operation::WaitBitset), &window(&[(4, 3)])).unwrap();
         assert_eq!((&*shape.state, shape.fits), ("count 0, 3 waiting", true));
         let shape = once(&wait(0x1000, 1, Operation::Wait), &window(&[(0, 5)])).unwrap();
@@ -548,9 +608,15 @@ mod tests {
             ..wait(0x1010, 42, Operation::WaitBitset)
         };
         let shape = join(&call, &window(&[(16, 42)]), 720).unwrap();
-        assert_eq!((shape.address, shape.claim, shape.fits), (0x1010 - 720, Claim::Join(42), true));
+        assert_eq!(
+            (shape.address, shape.claim, shape.fits),
+            (0x1010 - 720, Claim::Join(42), true)
+        );
         assert!(!join(&call, &window(&[(16, 43)]), 720).unwrap().fits);
-        assert_eq!(join(&call, &window(&[]), 720).unwrap().claim, Claim::Nobody(Unknown::NotHeld));
+        assert_eq!(
+            join(&call, &window(&[]), 720).unwrap().claim,
+            Claim::Nobody(Unknown::NotHeld)
+        );
         let private = FutexWait { private: true, ..call };
         assert!(!join(&private, &window(&[(16, 42)]), 720).unwrap().fits);
     }

@@ -57,7 +57,11 @@ pub(super) fn mutex(wait: &FutexWait, window: &Window) -> Option<Shape> {
     shape.fits = kind & !0x8f == 0
         && kind & 3 != 3
         && call_is_one
-        && if normal { matches!(word & !WAITERS, 0 | EBUSY) } else { tid < MOST_TID };
+        && if normal {
+            matches!(word & !WAITERS, 0 | EBUSY)
+        } else {
+            tid < MOST_TID
+        };
     let (claim, state) = match (normal, tid) {
         (_, 0) if word & OWNER_DIED != 0 => (Claim::Nobody(Unknown::NotHeld), "its owner died"),
         (_, 0) => (Claim::Nobody(Unknown::NotHeld), "free"),

@@ -51,7 +51,12 @@ mod tests {
 
     #[test]
     fn the_waits_of_gos_runtime_are_known() {
-        for function in ["runtime.futex", "runtime.futex.abi0", "runtime.futexsleep", "runtime.notesleep"] {
+        for function in [
+            "runtime.futex",
+            "runtime.futex.abi0",
+            "runtime.futexsleep",
+            "runtime.notesleep",
+        ] {
             assert_eq!(waits(function), Some(At::Go), "{function}");
         }
         assert_eq!(waits("runtime.mallocgc"), None);

@@ -164,7 +164,10 @@ mod tests {
             "parking_lot::raw_rwlock::RawRwLock::lock_exclusive_slow",
             Some(What::Rwlock(WaitMode::Exclusive)),
         );
-        check("parking_lot::condvar::Condvar::wait_until_internal", Some(What::Condvar));
+        check(
+            "parking_lot::condvar::Condvar::wait_until_internal",
+            Some(What::Condvar),
+        );
         check("parking_lot_core::thread_parker::imp::ThreadParker::park", None);
         check("app::raw_mutex::lock_slow", None);
     }

@@ -74,7 +74,11 @@ pub(super) fn look(at: At, wait: &FutexWait, window: &Window) -> Option<Shape> {
     Some(match at {
         At::RustMutex => {
             let lock = shape(LockKind::RustMutex, word <= 2, held(word).to_owned());
-            if word == 0 { no_owner(lock, Unknown::NotHeld) } else { lock }
+            if word == 0 {
+                no_owner(lock, Unknown::NotHeld)
+            } else {
+                lock
+            }
         }
         At::RustRwlock(mode) => {
             // A writer waits at the word behind the state.
@@ -152,9 +156,18 @@ mod tests {
     #[test]
     fn the_functions_of_std_are_known_by_every_name_they_had() {
         let check = |function: &str, expected: Option<At>| assert_eq!(waits(function), expected, "{function}");
-        check("std::sys::sync::mutex::futex::Mutex::lock_contended", Some(At::RustMutex));
-        check("<std::sys::sync::mutex::futex::Mutex>::lock_contended", Some(At::RustMutex));
-        check("std::sys::unix::locks::futex_mutex::Mutex::lock_contended", Some(At::RustMutex));
+        check(
+            "std::sys::sync::mutex::futex::Mutex::lock_contended",
+            Some(At::RustMutex),
+        );
+        check(
+            "<std::sys::sync::mutex::futex::Mutex>::lock_contended",
+            Some(At::RustMutex),
+        );
+        check(
+            "std::sys::unix::locks::futex_mutex::Mutex::lock_contended",
+            Some(At::RustMutex),
+        );
         check(
             "std::sys::sync::rwlock::futex::RwLock::read_contended",
             Some(At::RustRwlock(WaitMode::Shared)),
@@ -163,10 +176,19 @@ mod tests {
             "std::sys::unix::locks::futex_rwlock::RwLock::write_contended",
             Some(At::RustRwlock(WaitMode::Exclusive)),
         );
-        check("std::sys::sync::condvar::futex::Condvar::wait_optional_timeout", Some(At::RustCondvar));
-        check("std::sync::poison::condvar::Condvar::wait::<bool>", Some(At::RustCondvar));
+        check(
+            "std::sys::sync::condvar::futex::Condvar::wait_optional_timeout",
+            Some(At::RustCondvar),
+        );
+        check(
+            "std::sync::poison::condvar::Condvar::wait::<bool>",
+            Some(At::RustCondvar),
+        );
         check("std::sys::sync::once::futex::Once::call", Some(At::RustOnce));
-        check("std::sys::sync::thread_parking::futex::Parker::park", Some(At::RustPark));
+        check(
+            "std::sys::sync::thread_parking::futex::Parker::park",
+            Some(At::RustPark),
+        );
         check("std::thread::park", Some(At::RustPark));
         check("std::thread::functions::park", Some(At::RustPark));
         check("std::sync::mpmc::context::Context::wait_until", Some(At::RustPark));

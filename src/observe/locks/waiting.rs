@@ -288,7 +288,10 @@ pub(super) mod tests {
             vec![],
             vec![("", LIBC)],
             vec![("__lll_lock_wait", LIBC)],
-            vec![("__futex_abstimed_wait_common64", LIBC), ("__futex_abstimed_wait64", LIBC)],
+            vec![
+                ("__futex_abstimed_wait_common64", LIBC),
+                ("__futex_abstimed_wait64", LIBC),
+            ],
             vec![
                 ("__syscall_cancel_arch", LIBC),
                 ("__internal_syscall_cancel", LIBC),
@@ -322,11 +325,19 @@ pub(super) mod tests {
 
     #[test]
     fn a_lock_of_the_c_library_itself_is_no_mutex() {
-        let private = [("__lll_lock_wait_private", LIBC), ("malloc", LIBC), ("work", "/bin/app")];
+        let private = [
+            ("__lll_lock_wait_private", LIBC),
+            ("malloc", LIBC),
+            ("work", "/bin/app"),
+        ];
         assert_eq!(at(&private), Some(At::LibcInternal));
         assert_eq!(at(&[("", LIBC), ("_IO_puts", LIBC)]), Some(At::LibcInternal));
         // Whatever locks a mutex for somebody, the wait is the mutex'.
-        let inner = [("__lll_lock_wait", LIBC), ("pthread_mutex_lock", LIBC), ("mtx_lock", LIBC)];
+        let inner = [
+            ("__lll_lock_wait", LIBC),
+            ("pthread_mutex_lock", LIBC),
+            ("mtx_lock", LIBC),
+        ];
         assert_eq!(at(&inner), Some(At::Mutex));
     }
 
@@ -354,7 +365,10 @@ pub(super) mod tests {
         };
         let monitor = ["os::PlatformEvent::park()", "ObjectMonitor::EnterI(JavaThread*)"];
         assert_eq!(java(&monitor), At::Java(WaitMode::Exclusive));
-        let waiting = ["os::PlatformEvent::park()", "ObjectMonitor::wait(long, bool, JavaThread*)"];
+        let waiting = [
+            "os::PlatformEvent::park()",
+            "ObjectMonitor::wait(long, bool, JavaThread*)",
+        ];
         assert_eq!(java(&waiting), At::Java(WaitMode::Signal));
         assert_eq!(java(&["Parker::park(bool, long)"]), At::Java(WaitMode::Signal));
         assert_eq!(java(&["PlatformMonitor::wait(unsigned long)"]), At::Cond);

@@ -5,6 +5,9 @@
 
 use std::collections::HashMap;
 
+use crate::kernel::process_vm::{self, Piece};
+use crate::model::Pid;
+
 /// Before the word: the old condition variable's second signal word lies 44 bytes into it.
 pub(super) const BEFORE: u64 = 64;
 /// From the word on: a reader-writer lock's flags lie 48 bytes into it.
@@ -13,6 +16,25 @@ pub(super) const BEHIND: u64 = 64;
 /// Reads memory of a process: all of these places (address, bytes), in their order. `None`: not mapped.
 pub(super) trait Memory {
     fn read(&self, places: &[(u64, usize)]) -> Vec<Option<Vec<u8>>>;
+}
+
+/// A living process' memory.
+pub(super) struct Live(pub Pid);
+
+impl Memory for Live {
+    fn read(&self, places: &[(u64, usize)]) -> Vec<Option<Vec<u8>>> {
+        let mut space: Vec<Vec<u8>> = places.iter().map(|(_, length)| vec![0; *length]).collect();
+        let mut pieces: Vec<Piece<'_>> = places
+            .iter()
+            .zip(&mut space)
+            .map(|((address, _), into)| Piece::new(*address, into))
+            .collect();
+        // It has ended, or may not be read: nothing of it is known.
+        let all = process_vm::read_many(self.0, &mut pieces).is_ok();
+        let whole: Vec<bool> = pieces.iter().map(|piece| piece.copied == piece.into.len()).collect();
+        let one = |(bytes, whole)| (all && whole).then_some(bytes);
+        space.into_iter().zip(whole).map(one).collect()
+    }
 }
 
 /// Some bytes of a process, at the address where they lie there.
@@ -32,7 +54,8 @@ impl Window {
     }
 
     fn from(&self, address: u64) -> Option<&[u8]> {
-        self.bytes.get(usize::try_from(address.checked_sub(self.start)?).ok()?..)
+        self.bytes
+            .get(usize::try_from(address.checked_sub(self.start)?).ok()?..)
     }
 }
 

@@ -326,7 +326,9 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        let _ = self.child.kill();
+        // Its children too: they are of the group that it was started in.
+        let group = rustix::process::Pid::from_child(&self.child);
+        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
         let _ = self.child.wait();
     }
 }
@@ -627,9 +629,9 @@ fn signals_are_waited_for_by_name() {
     let (row, whole, details) = blocked_in(&program, &["rt_sigtimedwait"]);
     assert_eq!(object(&row), ("signal", None, "one of a set of signals".to_owned()));
     assert_eq!(object(&whole), ("signal", None, "SIGUSR1, SIGTERM".to_owned()));
+    // The kernel lets through what is waited for while it is waited for: nothing is blocked now.
     let signals = details.signals.unwrap();
-    assert_eq!(signals.blocked.names(), ["SIGUSR1", "SIGTERM"]);
-    assert!(signals.pending.is_empty());
+    assert!(signals.pending.is_empty() && signals.blocked.is_empty(), "{signals:?}");
     assert_eq!(details.time_limit.unwrap().words, "for 600 s");
     check(
         "pause",
@@ -832,7 +834,7 @@ fn a_vfork_parent_names_the_child_it_waits_for() {
 
 #[test]
 fn a_stopped_process_says_so_and_shows_the_signals_it_holds_back() {
-    let program = Program::start("signals", "");
+    let program = Program::start("signalfd", "");
     let mut reader = reader(program.pid());
     pass_until(&mut reader, |snapshot| main_row(snapshot).wait.is_ok());
     program.send(rustix::process::Signal::STOP);

@@ -71,3 +71,34 @@ fn a_second_reading_gives_the_same_modules() {
     assert!(first.len() >= 3, "program, libc and loader at least");
     assert_eq!(first, ids());
 }
+
+/// A module from the bytes of a whole file.
+pub(in crate::observe::stacks) fn module_of(bytes: &[u8]) -> Evidence<Module> {
+    elf::module(1, "test".into(), Origin::Vdso, &Source::Bytes(bytes))
+}
+
+#[test]
+fn what_is_read_from_memory_is_what_the_file_holds() {
+    let space = us();
+    let here = what_is_read_from_memory_is_what_the_file_holds as fn() as usize as u64;
+    let libc = libc::getpid as unsafe extern "C" fn() -> i32 as usize as u64;
+    for address in [here, libc] {
+        let mapped = space.find(address).unwrap();
+        let filed = mapped.module.as_ref().unwrap();
+        let first = space.mappings.iter().find(|first| first.name == mapped.name).unwrap();
+        let source = elf::in_memory(space.reader, first.start).unwrap();
+        let Source::Memory { bias, .. } = source else { panic!() };
+        assert_eq!(bias, mapped.bias);
+        let origin = Origin::Memory {
+            base: first.start,
+            replaced: true,
+        };
+        let loaded = elf::module(2, "loaded".into(), origin, &source).unwrap();
+        assert_eq!(loaded.build_id, filed.build_id);
+        assert_eq!((loaded.extent, &loaded.own_name), (filed.extent, &filed.own_name));
+        let section =
+            |section: &Option<Section>| section.as_ref().map(|section| (section.start, section.bytes.clone()));
+        assert!(section(&loaded.eh_frame) == section(&filed.eh_frame) && loaded.eh_frame.is_some());
+        assert!(section(&loaded.eh_frame_hdr) == section(&filed.eh_frame_hdr));
+    }
+}
