@@ -375,7 +375,10 @@ int main(void) { caller(); above(20); return 0; }
         let target = Target::start(DECOYS, flags, &[]);
         let dump = target.at_rest(&unsymbolised());
         let stack = dump.threads[0].stack.as_ref().unwrap();
-        assert!(stack.frames.iter().any(|frame| frame.trust == Trust::Recovered), "{flags:?}: {stack:?}");
+        assert!(
+            stack.frames.iter().any(|frame| frame.trust == Trust::Recovered),
+            "{flags:?}: {stack:?}"
+        );
         assert_equal_to_gdb(&dump, &flags.join(" "));
     }
 }
@@ -510,7 +513,9 @@ fn a_target_that_is_killed_while_it_is_read_gives_a_clean_answer() {
             .spawn()
             .unwrap();
         let mut ready = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut ready)
+            .unwrap();
         let pid = Pid(child.id());
         let killer = std::thread::spawn(move || {
             let begun = Instant::now();
