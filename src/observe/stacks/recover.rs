@@ -51,6 +51,9 @@ enum Fit {
 /// How good a place is. Better is greater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Merit {
+    /// The call names our function, and the caller's own pair lies further up. Where the walk ends then says
+    /// little: behind code made at run time (a JVM's) nobody gets to the thread's start, and a 0 found there is no proof.
+    called: bool,
     complete: bool,
     fit: Fit,
     chained: bool,
@@ -58,6 +61,7 @@ struct Merit {
 
 impl Merit {
     const BEST: Merit = Merit {
+        called: true,
         complete: true,
         fit: Fit::Exact,
         chained: true,
@@ -144,10 +148,17 @@ fn try_place(
     caller.trust = Trust::Recovered;
     let stack = unwinder.walk_from(caller, memory, limits, false);
     let complete = matches!(stack.end, StackEnd::Complete | StackEnd::MaxDepth);
+    let called = chained && fit == Fit::Exact;
     let sound = chained
-        && stack.frames.len() >= ENOUGH_FRAMES
+        && (called || stack.frames.len() >= ENOUGH_FRAMES)
         && matches!(stack.end, StackEnd::NoModule | StackEnd::NoUnwindInfo);
-    (complete || sound).then_some((Merit { complete, fit, chained }, stack))
+    let merit = Merit {
+        called,
+        complete,
+        fit,
+        chained,
+    };
+    (complete || sound).then_some((merit, stack))
 }
 
 /// The caller's registers, if the frame pointer were `place`.
