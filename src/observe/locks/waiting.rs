@@ -247,13 +247,14 @@ pub(super) mod tests {
                 functions: if name.is_empty() {
                     Err(Unknown::NoSymbols)
                 } else {
-                    let one = |part: &str| Function {
-                        name: Arc::from(part),
+                    let parts: Vec<&str> = name.split('|').collect();
+                    let one = |(n, part): (usize, &&str)| Function {
+                        name: Arc::from(*part),
                         file: None,
                         line: None,
-                        inlined: false,
+                        inlined: n + 1 < parts.len(),
                     };
-                    Ok(name.split('|').map(one).collect())
+                    Ok(parts.iter().enumerate().map(one).collect())
                 },
                 function_offset: None,
             }),
