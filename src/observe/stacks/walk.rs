@@ -78,6 +78,14 @@ struct Seen {
 }
 
 impl Seen {
+    fn key(&self, process: ProcessKey) -> ThreadKey {
+        ThreadKey {
+            process,
+            tid: self.tid,
+            start: self.start,
+        }
+    }
+
     /// Where to begin the walk, or why there is none.
     fn registers(&self) -> Evidence<Registers> {
         match self.syscall? {
@@ -373,13 +381,17 @@ impl<'d> Pass<'d> {
         {
             self.look_at_space();
         }
+        self.read_all_again(&again);
+    }
+
+    fn read_all_again(&mut self, rows: &[usize]) {
         let mut gone = Vec::new();
-        for at in again {
+        for at in rows {
             if self.is_late() {
                 break;
             }
-            if !self.read_again(at) {
-                gone.push(at);
+            if !self.read_again(*at) {
+                gone.push(*at);
             }
         }
         for at in gone.into_iter().rev() {
@@ -433,7 +445,7 @@ impl<'d> Pass<'d> {
                 if left.is_zero() {
                     break;
                 }
-                let caught = pause::catch(self.rows[at].seen.tid, left.min(PAUSE_TIME), PAUSE_BYTES);
+                let caught = pause::catch(self.rows[at].seen.key(self.key), left.min(PAUSE_TIME), PAUSE_BYTES);
                 self.paused += u32::from(caught.is_ok());
                 self.add_caught(at, caught, StackSource::Pause);
             }
@@ -443,12 +455,15 @@ impl<'d> Pass<'d> {
             if rows.is_empty() {
                 return;
             }
-            let tids: Vec<Tid> = rows.iter().map(|at| self.rows[*at].seen.tid).collect();
+            let threads: Vec<ThreadKey> = rows.iter().map(|at| self.rows[*at].seen.key(self.key)).collect();
             let left = self.until.saturating_duration_since(Instant::now());
-            let samples = running::sample(&tids, left.min(SAMPLE_TIME));
+            let samples = running::sample(&threads, left.min(SAMPLE_TIME));
             for (at, caught) in rows.into_iter().zip(samples) {
                 self.add_caught(at, caught, StackSource::Sample);
             }
+            // Who had no turn in all that time is blocked by now, or waits for a CPU.
+            let left: Vec<usize> = running(self);
+            self.read_all_again(&left);
         }
     }
 
@@ -605,11 +620,7 @@ impl<'d> Pass<'d> {
             Err(_) => HashMap::new(),
         };
         let threads = rows.into_iter().map(|Row { seen, stack }| DumpThread {
-            key: ThreadKey {
-                process: key,
-                tid: seen.tid,
-                start: seen.start,
-            },
+            key: seen.key(key),
             name: seen.name,
             state: seen.state,
             state_letter: seen.letter,
