@@ -407,6 +407,7 @@ impl Looks for Small {
             source: "smaps",
             gives: "resident memory",
             unknown: Some(Unknown::PtraceDenied),
+            need: Unknown::PtraceDenied.need(),
         }]
     }
 
