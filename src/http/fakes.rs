@@ -525,6 +525,7 @@ impl Looks for Small {
             source: "smaps",
             gives: "resident memory",
             unknown: Some(Unknown::PtraceDenied),
+            need: Unknown::PtraceDenied.need(),
         }]
     }
 

@@ -214,8 +214,12 @@ pub struct Source {
 }
 
 impl Source {
-    fn of(source: &'static str, gives: &'static str, unknown: Option<model::Unknown>) -> Source {
-        let need = unknown.and_then(|unknown| unknown.need());
+    fn of(
+        source: &'static str,
+        gives: &'static str,
+        unknown: Option<model::Unknown>,
+        need: Option<model::Need>,
+    ) -> Source {
         Source {
             name: source,
             works: unknown.is_none(),
@@ -247,7 +251,7 @@ impl Capabilities {
         Capabilities {
             sources: tried
                 .iter()
-                .map(|tried| Source::of(tried.source, tried.gives, tried.unknown))
+                .map(|tried| Source::of(tried.source, tried.gives, tried.unknown, tried.need))
                 .collect(),
             locks: model::LockKind::ALL
                 .into_iter()
