@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub(super) use space::{AddressSpace, Mapped, ModuleCache};
-pub(super) use symbols::Symbols;
+pub(super) use symbols::{Symbols, Variable};
 
 use super::InspectError;
 use crate::kernel::ProcRoot;
