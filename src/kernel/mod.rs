@@ -17,7 +17,11 @@ pub mod maps;
 pub mod meminfo;
 pub mod mountinfo;
 pub mod pagemap;
+pub mod perf_event;
 pub mod process_vm;
+pub mod ptrace;
+pub mod registers;
+pub mod robust_list;
 pub mod root;
 pub mod schedstat;
 pub mod signals;
@@ -31,3 +35,6 @@ pub mod task;
 pub mod wchan;
 
 pub use root::ProcRoot;
+
+#[cfg(test)]
+pub(crate) mod trials;

@@ -44,6 +44,10 @@ pub enum Unknown {
     SamplingDenied,
     /// Another debugger or tracer has the thread.
     TracedByOther,
+    /// It is stopped (by a signal) and is left so: nothing is read by stopping it again.
+    Stopped,
+    /// A thread of our own process, or one whose end we wait for: a process can't stop itself and look.
+    Ourselves,
     /// No symbol table names this address.
     NoSymbols,
     /// Code of another architecture or word size than ours.
@@ -73,7 +77,7 @@ pub struct Need {
 }
 
 impl Unknown {
-    pub const ALL: [Unknown; 24] = [
+    pub const ALL: [Unknown; 26] = [
         Unknown::PtraceDenied,
         Unknown::Denied,
         Unknown::Gone,
@@ -93,6 +97,8 @@ impl Unknown {
         Unknown::Late,
         Unknown::SamplingDenied,
         Unknown::TracedByOther,
+        Unknown::Stopped,
+        Unknown::Ourselves,
         Unknown::NoSymbols,
         Unknown::ForeignCode,
         Unknown::OwnerNotRecorded,
@@ -120,6 +126,8 @@ impl Unknown {
             | Unknown::NotAsked
             | Unknown::NoStackFound
             | Unknown::Late
+            | Unknown::Stopped
+            | Unknown::Ourselves
             | Unknown::NoSymbols
             | Unknown::OwnerNotRecorded
             | Unknown::NotHeld
@@ -149,6 +157,8 @@ impl Unknown {
             Unknown::Late => "late",
             Unknown::SamplingDenied => "sampling_denied",
             Unknown::TracedByOther => "traced_by_other",
+            Unknown::Stopped => "stopped",
+            Unknown::Ourselves => "ourselves",
             Unknown::NoSymbols => "no_symbols",
             Unknown::ForeignCode => "foreign_code",
             Unknown::OwnerNotRecorded => "owner_not_recorded",
@@ -179,6 +189,8 @@ impl Unknown {
             Unknown::Late => "the time for this reading was over",
             Unknown::SamplingDenied => "the kernel does not let us sample running threads",
             Unknown::TracedByOther => "another debugger already traces this thread",
+            Unknown::Stopped => "it is stopped, and is left as it is",
+            Unknown::Ourselves => "threadscape does not stop itself or its own children",
             Unknown::NoSymbols => "no symbol table names this address",
             Unknown::ForeignCode => "the program's code is for another architecture than ours",
             Unknown::OwnerNotRecorded => "locks of this kind do not record who holds them",

@@ -123,3 +123,29 @@ pub(super) struct Caught {
     /// From `registers.stack_pointer` on; may end before the stack does.
     pub stack: Vec<u8>,
 }
+
+/// What the tests of `running` and `pause` share.
+#[cfg(test)]
+mod tests_of_catching {
+    use crate::kernel::ProcRoot;
+    use crate::kernel::trials::Busy;
+    use crate::model::{Pid, ProcessKey, ThreadKey, Tid};
+    use crate::observe::glance;
+
+    pub(super) fn key_of(pid: Pid, tid: Tid) -> ThreadKey {
+        let root = ProcRoot::live();
+        let start = |folder: std::path::PathBuf| glance::stat(&root, &folder).unwrap().start;
+        ThreadKey {
+            process: ProcessKey {
+                pid,
+                start: start(root.process(pid)),
+            },
+            tid,
+            start: start(root.thread(pid, tid)),
+        }
+    }
+
+    pub(super) fn busy_key(busy: &Busy) -> ThreadKey {
+        key_of(busy.pid(), busy.tid)
+    }
+}

@@ -78,6 +78,14 @@ struct Seen {
 }
 
 impl Seen {
+    fn key(&self, process: ProcessKey) -> ThreadKey {
+        ThreadKey {
+            process,
+            tid: self.tid,
+            start: self.start,
+        }
+    }
+
     /// Where to begin the walk, or why there is none.
     fn registers(&self) -> Evidence<Registers> {
         match self.syscall? {
@@ -162,7 +170,6 @@ impl<'d> Pass<'d> {
         let key = ProcessKey { pid, start: stat.start };
         let name: Arc<str> = String::from_utf8_lossy(stat.name).into();
         let (kernel_thread, program) = (stat.is_kernel_thread(), (stat.start_code, stat.start_stack));
-        let leader_is_dead = matches!(stat.state, b'Z' | b'X' | b'x');
         let task = file::open_dir_at(&dir, "task").map_err(failed)?;
         let task = task.ok_or(InspectError::Ended(pid))?;
         let mut tids = Vec::new();
@@ -195,9 +202,6 @@ impl<'d> Pass<'d> {
             truncated: false,
             paused: 0,
         };
-        if leader_is_dead {
-            pass.find_reader();
-        }
         if let Some(tid) = options.only {
             pass.tids.retain(|known| *known == tid.0);
             if pass.tids.is_empty() {
@@ -211,23 +215,25 @@ impl<'d> Pass<'d> {
         Ok(pass)
     }
 
-    /// The main thread has given the memory back; another that lives on shows it.
-    fn find_reader(&mut self) {
-        for at in 0..self.tids.len() {
-            let tid = self.tids[at];
+    fn look_at_space(&mut self) {
+        self.space = self.dumper.space(self.key.pid);
+        if let Ok(space) = &self.space {
+            self.reader = space.reader;
+        }
+        self.unwinder = self.space.as_ref().ok().map(Unwinder::new);
+    }
+
+    /// The thread through which we read has ended; another that lives on shows the same memory.
+    fn find_reader(&mut self, tids: &[u32]) {
+        for tid in tids {
             let stat = stat::read_at(&self.task, &format!("{tid}/stat"), &mut self.buffer);
             if let Ok(Some(stat)) = stat
                 && !matches!(stat.state, b'Z' | b'X' | b'x')
             {
-                self.reader = Pid(tid);
+                self.reader = Pid(*tid);
                 return;
             }
         }
-    }
-
-    fn look_at_space(&mut self) {
-        self.space = self.dumper.space(self.reader);
-        self.unwinder = self.space.as_ref().ok().map(Unwinder::new);
     }
 
     fn is_late(&self) -> bool {
@@ -303,9 +309,7 @@ impl<'d> Pass<'d> {
             .is_err_and(|error| error.raw_os_error() == Some(libc::ESRCH))
         {
             // Through whom we read has ended; the process may live on.
-            self.tids.clear();
-            self.tids.extend_from_slice(group);
-            self.find_reader();
+            self.find_reader(group);
             copied = process_vm::read_many(self.reader, &mut pieces);
         }
         if let Err(error) = copied {
@@ -318,7 +322,11 @@ impl<'d> Pass<'d> {
         let limits = self.limits();
         for ((at, registers, start, _), piece) in begins.iter().zip(&pieces) {
             let mut reach = Reach::new(*start, &piece.into[..piece.copied], More::Through(self.reader));
-            let stack = self.walk(registers, &mut reach, limits);
+            let stack = match self.walk(registers, &mut reach, limits) {
+                // Perhaps a library was loaded since we looked: we look again, once.
+                Ok(_) if self.unwinder.as_ref().is_some_and(Unwinder::has_strayed) => Err(Unknown::NoStackFound),
+                stack => stack,
+            };
             self.rows[*at].stack = stack.map(|stack| (self.fold.add(stack), StackSource::Syscall, false));
         }
         for (at, ..) in begins {
@@ -373,13 +381,17 @@ impl<'d> Pass<'d> {
         {
             self.look_at_space();
         }
+        self.read_all_again(&again);
+    }
+
+    fn read_all_again(&mut self, rows: &[usize]) {
         let mut gone = Vec::new();
-        for at in again {
+        for at in rows {
             if self.is_late() {
                 break;
             }
-            if !self.read_again(at) {
-                gone.push(at);
+            if !self.read_again(*at) {
+                gone.push(*at);
             }
         }
         for at in gone.into_iter().rev() {
@@ -433,7 +445,7 @@ impl<'d> Pass<'d> {
                 if left.is_zero() {
                     break;
                 }
-                let caught = pause::catch(self.rows[at].seen.tid, left.min(PAUSE_TIME), PAUSE_BYTES);
+                let caught = pause::catch(self.rows[at].seen.key(self.key), left.min(PAUSE_TIME), PAUSE_BYTES);
                 self.paused += u32::from(caught.is_ok());
                 self.add_caught(at, caught, StackSource::Pause);
             }
@@ -443,12 +455,15 @@ impl<'d> Pass<'d> {
             if rows.is_empty() {
                 return;
             }
-            let tids: Vec<Tid> = rows.iter().map(|at| self.rows[*at].seen.tid).collect();
+            let threads: Vec<ThreadKey> = rows.iter().map(|at| self.rows[*at].seen.key(self.key)).collect();
             let left = self.until.saturating_duration_since(Instant::now());
-            let samples = running::sample(&tids, left.min(SAMPLE_TIME));
+            let samples = running::sample(&threads, left.min(SAMPLE_TIME));
             for (at, caught) in rows.into_iter().zip(samples) {
                 self.add_caught(at, caught, StackSource::Sample);
             }
+            // Who had no turn in all that time is blocked by now, or waits for a CPU.
+            let left: Vec<usize> = running(self);
+            self.read_all_again(&left);
         }
     }
 
@@ -605,11 +620,7 @@ impl<'d> Pass<'d> {
             Err(_) => HashMap::new(),
         };
         let threads = rows.into_iter().map(|Row { seen, stack }| DumpThread {
-            key: ThreadKey {
-                process: key,
-                tid: seen.tid,
-                start: seen.start,
-            },
+            key: seen.key(key),
             name: seen.name,
             state: seen.state,
             state_letter: seen.letter,
