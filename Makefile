@@ -10,7 +10,7 @@ BINARY := $(or $(CARGO_TARGET_DIR),target)/release/threadscape
 PEERS := $(or $(CARGO_TARGET_DIR),target)/peers
 NATIVE := $(PEERS)/native
 
-.PHONY: help run build dashboard test test-rust test-dashboard test-browser lint bench bench-peers models clean need-node need-browser need-peers
+.PHONY: help run build dashboard test test-rust test-dashboard test-browser lint bench bench-peers fuzz models clean need-node need-browser need-observed need-peers
 
 help: ## what each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 26
@@ -44,9 +44,25 @@ need-browser:
 	    echo "the browser tests need chromium: run 'apt-get install chromium' as root, then 'make test' again" >&2; exit 1; \
 	  fi; }
 
+# The Rust tests look at other people's programs, and judge our stacks by gdb's. As root they are installed when missing;
+# no service is started. Without them those tests are skipped, except on CI.
+OBSERVED := cc c++ gdb eu-stack redis-server nginx java python3 setpriv
+need-observed:
+	@missing=; for program in $(OBSERVED); do command -v $$program >/dev/null || missing="$$missing $$program"; done; \
+	ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing="$$missing postgres"; \
+	if [ -z "$$missing" ]; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  policy=/usr/sbin/policy-rc.d; \
+	  if [ ! -e $$policy ]; then printf '#!/bin/sh\nexit 101\n' >$$policy; chmod +x $$policy; trap "rm -f $$policy" EXIT; fi; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+	    gcc g++ libc6-dev gdb elfutils redis-server nginx postgresql default-jdk-headless python3 util-linux; \
+	else \
+	  echo "some tests are skipped for want of:$$missing; 'make need-observed' as root installs them" >&2; \
+	fi
+
 test: test-dashboard test-rust test-browser ## every test: dashboard units, Rust (loom models too), the page in a browser
 
-test-rust: dashboard
+test-rust: dashboard need-observed
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then $(CARGO) nextest run --locked --workspace; else $(CARGO) test --locked --workspace; fi
 
 test-dashboard: $(STAMP)
@@ -61,7 +77,7 @@ lint: ## formatting and clippy, warnings are errors
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 
 bench: ## what we promise to cost, against limits and peers, as one table
-	@$(CARGO) bench --locked --bench reading --bench ledger --bench pools --bench workloads --bench serving
+	@$(CARGO) bench --locked --bench reading --bench ledger --bench pools --bench workloads --bench serving --bench stacks
 
 # Peers come from PyPI (torch, scipy, OpenCV and others: some 6 GiB in target/peers), crates.io and Debian.
 need-peers: $(PEERS)/venv/.installed
@@ -84,6 +100,10 @@ $(NATIVE)/%: benches/peers/native/%.cpp benches/peers/native/protocol.hpp | need
 bench-peers: need-peers $(patsubst benches/peers/native/%.cpp,$(NATIVE)/%,$(wildcard benches/peers/native/*.cpp)) ## the workloads against what one would use instead; ONLY="title" for some rows
 	cd benches/peers && $(CARGO) build --release --locked --target-dir $(abspath $(PEERS))
 	@$(PEERS)/venv/bin/python benches/peers/run.py --ours $(PEERS)/release/ours --native $(NATIVE) --only "$(ONLY)"
+
+SECONDS_EACH ?= 60
+fuzz: ## libFuzzer on every parser of hostile bytes, on stable Rust; SECONDS_EACH=60, TARGETS="elf maps" for some
+	SECONDS_EACH=$(SECONDS_EACH) fuzz/run $(TARGETS)
 
 models: ## train the language model of the medusa workload again (some minutes; the checkpoint is in the repository)
 	$(CARGO) run --locked --release -p threadscape-workloads --example train_medusa

@@ -3,7 +3,8 @@
 //! Two rows of the table are about ourselves: 64 threads of this process, read ten times a second.
 //! The others are about a child with 10 000 blocked threads (this program, started again): the first
 //! pass reads full rows, a steady one only what has moved. `ps` lists the same threads with the same
-//! columns in the same run. All figures are CPU time; nothing is asserted, machines differ.
+//! columns in the same run; then the same with 25 000. Last comes the list of processes with 500 more
+//! of them on the machine. All figures are CPU time; nothing is asserted, machines differ.
 
 mod table;
 
@@ -21,7 +22,11 @@ use threadscape::model::{Nanos, Pid, Snapshot};
 use threadscape::observe::{self, Inspector, Settings};
 
 const MANY: usize = 10_000;
+/// As many as fit under the usual limits of mappings and pids.
+const VERY_MANY: usize = 25_000;
 const OWN: usize = 64;
+/// Started beside those that the machine has.
+const PROCESSES: usize = 500;
 /// Tells the child what it is.
 const BLOCKED_THREADS: &str = "THREADSCAPE_BENCH_BLOCKED_THREADS";
 
@@ -30,7 +35,40 @@ fn main() {
         return be_blocked(count.parse().unwrap_or(MANY));
     }
     own_threads();
-    many_threads();
+    many_threads(start_child(MANY), Some(600.0), Some(100.0));
+    match start_small(VERY_MANY) {
+        Ok(child) => many_threads(child, Some(4000.0), None),
+        Err(why) => row("reading", "25000 threads", &why, "", None),
+    }
+    many_processes();
+}
+
+/// The list of all processes while so many of them sleep.
+fn many_processes() {
+    let sleepers: Vec<Blocked> = (0..PROCESSES)
+        .map(|_| Blocked {
+            process: Command::new("sleep").arg("600").spawn().expect("sleep"),
+        })
+        .collect();
+    let (_sampler, inspector) = observe::start(Settings::default(), || None, |_| {}).unwrap();
+    let listed = |inspector: &Inspector| {
+        let before = clock::thread_cpu();
+        let census = inspector.fresh_census();
+        (census.processes.len(), clock::thread_cpu().saturating_sub(before))
+    };
+    let (count, first) = listed(&inspector);
+    cpu(&format!("the list of {count} processes, the first"), first, None);
+    let mut steady: Vec<Nanos> = (0..10)
+        .map(|_| {
+            // Further apart than what makes a rate, as a page asks for it.
+            thread::sleep(Duration::from_millis(250));
+            listed(&inspector).1
+        })
+        .collect();
+    steady.sort_unstable();
+    cpu("the same, median of 10", steady[steady.len() / 2], Some(30.0));
+    cpu("the same, the worst of the 10", *steady.last().unwrap(), None);
+    drop(sleepers);
 }
 
 fn cpu(what: &str, measured: Nanos, most_ms: Option<f64>) {
@@ -65,8 +103,7 @@ fn own_threads() {
     }
 }
 
-fn many_threads() {
-    let mut child = start_child(MANY);
+fn many_threads(mut child: Blocked, most_first: Option<f64>, most_steady: Option<f64>) {
     let pid = Pid(child.process.id());
     let (_sampler, inspector) = observe::start(Settings::default(), || None, |_| {}).unwrap();
     let _watch = inspector.watch(pid, Duration::from_millis(500)).unwrap();
@@ -76,7 +113,7 @@ fn many_threads() {
     cpu(
         &format!("{} threads, first pass, {unknown} without a stack", first.threads.len()),
         first_pass,
-        Some(600.0),
+        most_first,
     );
     let mut latest = first;
     let mut steady: Vec<Nanos> = Vec::new();
@@ -86,7 +123,7 @@ fn many_threads() {
     }
     steady.sort_unstable();
     let median = steady[steady.len() / 2];
-    cpu("the same, a steady pass, median of 10", median, Some(100.0));
+    cpu("the same, a steady pass, median of 10", median, most_steady);
     cpu("the same, the worst of the 10", *steady.last().unwrap(), None);
 
     let before = children_cpu();
@@ -180,12 +217,56 @@ impl Drop for Blocked {
 
 fn start_child(threads: usize) -> Blocked {
     let program = env::current_exe().expect("our own program");
-    let mut process = Command::new(program)
+    let process = Command::new(program)
         .env(BLOCKED_THREADS, threads.to_string())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
         .expect("the child");
+    wait_until_ready(process)
+}
+
+/// A thread of Rust's takes two more mappings for signals: so many more of C's fit under the limit of mappings.
+const SMALL_THREADS: &str = r#"
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+static void *wait_for_ever(void *unused) { for (;;) pause(); return unused; }
+int main(int argc, char **argv) {
+    pthread_attr_t small;
+    pthread_attr_init(&small);
+    pthread_attr_setstacksize(&small, 16384);
+    long made = 1;
+    for (pthread_t thread; made < atol(argv[1]); made++)
+        if (pthread_create(&thread, &small, wait_for_ever, NULL)) break;
+    printf("%ld\n", made);
+    fflush(stdout);
+    return getchar();
+}
+"#;
+
+fn start_small(threads: usize) -> Result<Blocked, String> {
+    let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let (source, program) = (folder.path().join("small.c"), folder.path().join("small"));
+    std::fs::write(&source, SMALL_THREADS).map_err(|error| error.to_string())?;
+    let built = Command::new("cc")
+        .args(["-O1", "-w", "-pthread", "-o"])
+        .args([&program, &source])
+        .status();
+    if !built.is_ok_and(|status| status.success()) {
+        return Err("no cc to build them with".to_owned());
+    }
+    let process = Command::new(&program)
+        .arg(threads.to_string())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|error| error.to_string())?;
+    Ok(wait_until_ready(process))
+}
+
+fn wait_until_ready(mut process: Child) -> Blocked {
     let mut ready = String::new();
     BufReader::new(process.stdout.take().expect("a pipe"))
         .read_line(&mut ready)

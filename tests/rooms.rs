@@ -51,7 +51,7 @@ const HANDLES: &[(&str, &[&str])] = &[
     ("workloads", &["CATALOGUE", "About", "Domain", "nearest"]),
 ];
 
-const EVERYTHING: &[&str] = &["cli", "daemon.rs", "config.rs", "main.rs", "lib.rs"];
+const EVERYTHING: &[&str] = &["cli", "daemon.rs", "config.rs", "main.rs", "lib.rs", "fuzzing.rs"];
 
 struct Source {
     room: String,

@@ -7,17 +7,19 @@
 
 import { advance, emptyTrack, type RunTrack } from "./derive/run";
 import { Ring } from "./derive/ring";
+import { afterNews } from "./derive/findings";
 import { ask, type Connection, Feed, Refused } from "./feed";
-import { explain, type Key, preferred, say, type Values } from "./text";
+import { explain, type Key, named, preferred, say, type Values } from "./text";
 import { home, type Language, parse, type Place, print } from "./url";
 import {
-  decodeHealth, decodePools, decodeRuns, decodeScenarios, type Event, type Health, type Machine, type Pools, type ProcessRef, type Run, type Scenarios, type Unknown,
+  decodeFindings, decodeHealth, decodePools, decodeRuns, decodeScenarios, type Event, type Finding, type Health, type Machine, type Pools, type ProcessRef, type Run, type Scenarios, type Unknown,
 } from "./wire";
 
 type SnapshotData = Extract<Event, { event: "snapshot" }>["data"];
 export type Theme = "system" | "dark" | "light";
 
 const KEPT_MACHINE = 120;
+const FINDINGS_PAUSE_MS = 700;
 
 /** Private windows may refuse storage; then a preference lasts as long as the page. */
 const remembered = {
@@ -61,12 +63,17 @@ class Store {
   runs = $state.raw<Run[] | null>(null);
   scenarios = $state.raw<Scenarios["scenarios"] | null>(null);
   track = $state.raw<RunTrack>(emptyTrack());
+  /** Of all processes that are watched; null while they have not been told. */
+  findings = $state.raw<Finding[] | null>(null);
+  /** Grows with each piece of news, for screens that asked for the findings of one process. */
+  findingNews = $state(0);
 
   /** The newest run: the one under way, or the last. */
   run = $derived(this.runs?.[0] ?? null);
 
   #started: string | null = null;
   #noticeTimer: ReturnType<typeof setTimeout> | undefined;
+  #findingsTimer: ReturnType<typeof setTimeout> | undefined;
 
   #feed = new Feed({
     open: (url) => {
@@ -134,7 +141,10 @@ class Store {
   /** Goes somewhere. `replace` for what should not fill the back button: typing, sorting. */
   go(change: Partial<Place>, how: "push" | "replace" = "push"): void {
     const next = { ...this.place, ...change };
-    if (change.process !== undefined && change.process !== this.place.process && change.thread === undefined) next.thread = null;
+    // What was chosen is of the process that was looked at.
+    if (change.process !== undefined && change.process !== this.place.process) {
+      for (const field of ["thread", "stack", "lock"] as const) if (change[field] === undefined) next[field] = null;
+    }
     const hash = print(next);
     if (hash !== print(this.place)) history[how === "push" ? "pushState" : "replaceState"](null, "", hash);
     this.#arrive(next);
@@ -151,6 +161,7 @@ class Store {
   }
 
   explain = (part: "why" | "need" | "fix", unknown: Unknown): string | null => explain(this.language, part, unknown);
+  named = (key: string, otherwise?: string): string => named(this.language, key, otherwise);
   t = (key: Key, values?: Values): string => say(this.language, key, values);
 
   retry(): void {
@@ -186,6 +197,7 @@ class Store {
         if (restarted) {
           this.pools = null;
           this.runs = null;
+          this.findings = null;
           this.track = emptyTrack();
         }
         this.epoch += 1;
@@ -205,6 +217,13 @@ class Store {
       case "pools":
         this.pools = event.data;
         break;
+      case "finding":
+        this.findings = afterNews(this.findings ?? [], event.data);
+        this.findingNews += 1;
+        // The list itself follows once it is quiet: news may have been missed, and order is the daemon's.
+        clearTimeout(this.#findingsTimer);
+        this.#findingsTimer = setTimeout(() => void this.#fetchFindings(), FINDINGS_PAUSE_MS);
+        break;
       case "health":
         this.#setHealth(event.data);
         break;
@@ -220,10 +239,19 @@ class Store {
     this.ownCpu = this.ownCpu.with(health.cost.cpu_ratio);
   }
 
+  async #fetchFindings(): Promise<void> {
+    try {
+      this.findings = (await ask("/findings", {}, decodeFindings)).findings;
+    } catch (error) {
+      console.warn(error);
+    }
+  }
+
   /** What the stream only tells when it changes. Each may fail by itself; the screens say so. */
   async #refetch(): Promise<void> {
     const quietly = async (work: Promise<void>): Promise<void> => work.catch((error: unknown) => console.warn(error));
     await Promise.all([
+      this.#fetchFindings(),
       quietly(ask("/health", {}, decodeHealth).then((health) => this.#setHealth(health))),
       quietly(ask("/pools", {}, decodePools).then((pools) => void (this.pools = pools))),
       quietly(ask("/scenarios", {}, decodeScenarios).then(({ scenarios }) => void (this.scenarios = scenarios))),

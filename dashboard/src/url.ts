@@ -7,7 +7,7 @@
 
 import { type ThreadState, threadStates } from "./wire";
 
-export const screens = ["overview", "threads", "memory"] as const;
+export const screens = ["overview", "processes", "threads", "stacks", "locks", "memory", "findings"] as const;
 export type Screen = (typeof screens)[number];
 export const languages = ["en", "zh"] as const;
 export type Language = (typeof languages)[number];
@@ -35,10 +35,22 @@ export interface Place {
   filter: string;
   processSort: ProcessSort;
   processOrder: Order;
-  /** The memory screen: picture or table. */
+  /** The memory and lock screens: picture or table. */
   view: "picture" | "table";
   /** The memory picture: whole stacks, or zoomed to what they have touched. */
   scale: "whole" | "touched";
+  /** Part of what stands in a stack: function, file, module, a thread's name. */
+  find: string;
+  /** The stack that is open, by its `stackKey`. */
+  stack: string | null;
+  /** The lock that is chosen, by its address. */
+  lock: string | null;
+  /** The finding that is open, by its `findingKey`. */
+  finding: string | null;
+  /** The process list: flat, or children below their parents. */
+  shape: "list" | "tree";
+  /** Findings of this process alone, or of all that are watched. */
+  scope: "all" | "process";
   /** A former run that is looked at; else the newest is. */
   run: string | null;
   language: Language | null;
@@ -46,7 +58,7 @@ export interface Place {
 
 export const home: Place = {
   screen: "overview", process: "workbench", thread: null, sort: "cpu_ratio", order: "desc", state: null, pool: null, name: "",
-  filter: "", processSort: "cpu_ratio", processOrder: "desc", view: "picture", scale: "whole", run: null, language: null,
+  filter: "", processSort: "cpu_ratio", processOrder: "desc", view: "picture", scale: "whole", find: "", stack: null, lock: null, finding: null, shape: "list", scope: "all", run: null, language: null,
 };
 
 const MAX_TEXT = 200;
@@ -75,6 +87,12 @@ export function parse(hash: string): Place {
     processOrder: word("process_order", ["asc", "desc"], home.processOrder),
     view: word("view", ["picture", "table"], home.view),
     scale: word("scale", ["whole", "touched"], home.scale),
+    find: text("find"),
+    stack: /^[0-9a-f]{1,16}$/.test(text("stack")) ? text("stack") : null,
+    lock: /^0x[0-9a-f]{1,16}$/.test(text("lock")) ? text("lock") : null,
+    finding: text("finding") || null,
+    shape: word("shape", ["list", "tree"], home.shape),
+    scope: word("scope", ["all", "process"], home.scope),
     run: text("run") || null,
     language: word("lang", languages, null),
   };
@@ -82,7 +100,8 @@ export function parse(hash: string): Place {
 
 const keys: Partial<Record<keyof Place, string>> = {
   process: "process", thread: "thread", sort: "sort", order: "order", state: "state", pool: "pool", name: "name", filter: "filter",
-  processSort: "process_sort", processOrder: "process_order", view: "view", scale: "scale", run: "run", language: "lang",
+  processSort: "process_sort", processOrder: "process_order", view: "view", scale: "scale", find: "find", stack: "stack",
+  lock: "lock", finding: "finding", shape: "shape", scope: "scope", run: "run", language: "lang",
 };
 
 export function print(place: Place): string {

@@ -56,8 +56,12 @@ export interface Process {
   threads: number | null;
   cpu_ratio: Ratio | null; // CPUs' worth
   rss_bytes: Bytes | null;
+  findings: FindingMark[]; // if it is watched; most severe first
   unknown: UnknownMap;
 }
+
+/** A finding beside a process' name. */
+export interface FindingMark { kind: string; severity: Severity }
 
 export interface Machine {
   hostname: string;
@@ -82,11 +86,15 @@ export interface Processes {
 export type ThreadState =
   | "runnable" | "sleeping" | "disk_sleep" | "stopped" | "traced" | "zombie" | "dead" | "idle" | "parked";
 
+export interface WaitObject { kind: string; fd: number | null; name: string }
+
 export interface Wait {
   kind: string; // futex poll read write sleep child signal socket io other
   syscall: string | null;
   address: string | null; // hex
   kernel_function: string | null;
+  object: WaitObject | null; // what the call is about
+  timed: boolean | null; // a time-out was given: it ends by itself
   lock: string | null;
   owner_tid: number | null;
 }
@@ -145,10 +153,38 @@ export interface Thread {
   stack: Stack | null;
   heap: Heap | null;
   task: Task | null;
+  java_state: string | null; // as java.lang.Thread.State has them
+  suspended: string | null; // stopped, traced or frozen
+  in_kernel: string | null; // the system call it is blocked in
   /** field path to code, for what is null in this row. */
   unknown: Record<string, string>;
   /** With `?sparkline=N`: the newest N values of cpu_ratio, oldest first. */
   sparkline?: (number | null)[];
+}
+
+/** The time-out of a thread's call, or the end of its sleep. */
+export interface TimeLimit { words: string; clock: string; seconds: Seconds | null; absolute: boolean }
+
+/** Signals by name. */
+export interface Signals { pending: string[]; pending_shared: string[]; blocked: string[]; ignored: string[]; caught: string[] }
+
+/** What only the view of one thread has. */
+export interface Details {
+  signals: Signals | null;
+  tracer_pid: number | null;
+  namespace_tids: number[] | null; // from ours inwards
+  cgroup: string | null;
+  frozen: boolean | null;
+  time_limit: TimeLimit | null;
+}
+
+/** What is out of the ordinary about a process as a whole. */
+export interface Condition {
+  marks: string[]; // kernel_thread zombie main_thread_gone vfork_parent stopped frozen traced
+  tracer_pid: number | null;
+  frozen: boolean | null;
+  cgroup: string | null;
+  namespace_pid: number | null;
 }
 
 export interface ProcessRef { pid: number; start_time: Seconds; name: string; role: Role }
@@ -172,6 +208,7 @@ export interface Threads {
   cpu_ratio: Ratio | null;
   rss_bytes: Bytes | null;
   heap: { net_bytes: number; ended_threads: number } | null;
+  condition: Condition | null;
   threads: Thread[];
   unknown: UnknownMap;
 }
@@ -181,6 +218,7 @@ export interface ThreadDetail {
   process: ProcessRef;
   taken_at: string;
   thread: Thread;
+  details: Details | null;
   unknown: UnknownMap;
   /** Columns; null is a gap. times are seconds before taken_at, negative, oldest first. */
   history: { times: Seconds[]; cpu_ratio: (number | null)[]; run_delay_ratio: (number | null)[]; voluntary_switches: (number | null)[]; involuntary_switches: (number | null)[] };
@@ -294,6 +332,141 @@ export interface History {
   unknown: UnknownMap;
 }
 
+/** How a frame was found, from certain to guessed. */
+export type Trust = "context" | "unwound" | "frame_pointer" | "recovered" | "guessed";
+
+/** One function of a stack; inlined ones stand before the one that holds them. */
+export interface Frame {
+  address: string; // hex
+  function: string | null;
+  offset: number | null; // bytes into the function; null for inlined ones
+  file: string | null;
+  line: number | null;
+  inlined: boolean;
+  module: string | null;
+  module_address: string | null;
+  trust: Trust;
+}
+
+/** Where and why a walk ended. */
+export interface End { complete: boolean; code: string; why: string }
+
+export interface FoldedStack {
+  count: number;
+  tids: number[];
+  states: Partial<Record<ThreadState, number>>;
+  frames: Frame[]; // innermost first
+  end: End;
+  source: "syscall" | "sample" | "pause";
+  moved: boolean;
+}
+
+export interface StackThread {
+  tid: number;
+  name: string;
+  state: ThreadState;
+  state_letter: string;
+  stack: number | null; // place in `stacks`
+  unknown: Unknown | null;
+}
+
+/** GET /processes/{pid}/stacks?pause&max_depth&tid */
+export interface Stacks {
+  process: ProcessRef;
+  taken_at: string;
+  took_seconds: Seconds;
+  total: number;
+  truncated: boolean;
+  paused: number; // threads that were stopped for a moment
+  stacks: FoldedStack[]; // most threads first
+  threads: StackThread[]; // in tid order
+  unknown: UnknownMap;
+}
+
+export interface Owner {
+  kind: "thread" | "ended" | "foreign";
+  tid: number | null;
+  name: string | null;
+  recorded_tid: number | null;
+  proof: string | null; // recorded futex_word join_target ledger kernel_lock likely
+  proved: boolean;
+}
+
+export interface Place {
+  kind: string; // global mapping heap stack shared_memory thread_block unknown
+  text: string;
+  module: string | null;
+  symbol: string | null;
+  offset: number | null;
+  tid: number | null;
+}
+
+export interface Lock {
+  id: number;
+  address: string;
+  kind: string;
+  flags: string[];
+  place: Place;
+  owner: Owner | null;
+  owner_unknown: Unknown | null;
+  readers: number | null;
+  told_by: string;
+  state: string;
+  waiters: number[];
+}
+
+export interface LockWait {
+  tid: number;
+  name: string;
+  lock: number;
+  mode: "exclusive" | "shared" | "signal" | "end";
+  timed: boolean;
+  function: string | null;
+}
+
+export interface CycleStep { tid: number; name: string; holds: number; wants: number; frames: Frame[] | null }
+export interface Deadlock { confirmed: boolean; threads: CycleStep[] }
+export interface ChainLink { tid: number; name: string; lock: number; owner_tid: number | null; proof: string | null }
+export interface Root { tid: number; name: string; frames: Frame[] | null }
+export interface Chain { links: ChainLink[]; root: Root | null; root_doing: string; behind_root: number }
+
+/** GET /processes/{pid}/locks */
+export interface Locks {
+  process: ProcessRef;
+  taken_at: string;
+  total: number;
+  truncated: boolean;
+  confirmed_after_seconds: Seconds | null;
+  deadlocks: Deadlock[];
+  chains: Chain[];
+  locks: Lock[]; // most waiters first
+  waits: LockWait[]; // in tid order
+  unknown: UnknownMap;
+}
+
+export type Severity = "notice" | "warning" | "critical";
+
+export interface Finding {
+  kind: string;
+  severity: Severity;
+  pid: number;
+  process_name: string;
+  since: string;
+  lasted_seconds: Seconds;
+  culprits: number[]; // at most 64, of culprit_count
+  culprit_count: number;
+  summary: string;
+  evidence: { name: string; value: number | null; unit: string }[];
+  frames: Frame[] | null; // where all culprits stand, when that is one place
+  rule: string;
+}
+
+/** GET /findings · GET /processes/{pid}/findings */
+export interface Findings { taken_at: string; findings: Finding[] }
+
+/** What became of a finding: it came, it is still there with other figures, it is over. */
+export type FindingNews = Finding & { state: "raised" | "changed" | "cleared" };
+
 /** Errors: application/problem+json, RFC 9457. */
 export interface Problem { type: string; title: string; status: number; detail: string; field?: string; fix?: string; problems?: ValidationProblem[] }
 
@@ -310,6 +483,7 @@ export type Event =
   | { event: "run"; data: Run }
   | { event: "pools"; data: Pools }
   | { event: "health"; data: Health }
+  | { event: "finding"; data: FindingNews }
   | { event: "missed"; data: { count: number } };
 
 // ---- Decoding: JSON is checked here, once; nothing past this line is `any`. ----
@@ -347,9 +521,13 @@ export const decodeCapabilities = object<Capabilities>({
   locks: absentIsNull(list(object({ kind: string, owner_provable: boolean, why: string }))),
 });
 
+const severity = oneOf("notice", "warning", "critical");
+/** An older daemon finds nothing. */
+const findingMarks: Decoder<FindingMark[]> = (value, path) => absentIsNull(list(object<FindingMark>({ kind: string, severity })))(value, path) ?? [];
+
 const process = object<Process>({
   pid: number, start_time: seconds, ppid: number, name: string, exe: nullable(string), user: nullable(string), role, state: string,
-  threads: nullable(number), cpu_ratio: nullable(ratio), rss_bytes: nullable(bytes), unknown: unknownMap,
+  threads: nullable(number), cpu_ratio: nullable(ratio), rss_bytes: nullable(bytes), findings: findingMarks, unknown: unknownMap,
 });
 export const decodeProcess = process;
 
@@ -369,7 +547,8 @@ export const decodeProcesses = object<Processes>({
 });
 
 const wait = object<Wait>({
-  kind: string, syscall: nullable(string), address: nullable(string), kernel_function: nullable(string), lock: nullable(string), owner_tid: nullable(number),
+  kind: string, syscall: nullable(string), address: nullable(string), kernel_function: nullable(string),
+  object: absentIsNull(object<WaitObject>({ kind: string, fd: absentIsNull(number), name: string })), timed: absentIsNull(boolean), lock: nullable(string), owner_tid: nullable(number),
 });
 const stack = object<Stack>({
   start: string, end: string, reserved_bytes: bytes, resident_bytes: nullable(bytes), used_bytes: nullable(bytes), guard_bytes: nullable(bytes),
@@ -387,6 +566,7 @@ const thread = object<Thread>({
   voluntary_switches: nullable(number), involuntary_switches: nullable(number), minor_faults: nullable(number), major_faults: nullable(number),
   last_cpu: nullable(number), nice: nullable(number), policy: nullable(string), rt_priority: nullable(number), allowed_cpus: nullable(string),
   wait: nullable(wait), stack: nullable(stack), heap: nullable(heap), task: nullable(task),
+  java_state: absentIsNull(string), suspended: absentIsNull(string), in_kernel: absentIsNull(string),
   unknown: record(string), sparkline: optional(list(nullable(number))) as Decoder<(number | null)[]>,
 });
 
@@ -396,12 +576,20 @@ export const decodeThreads = object<Threads>({
   process: processRef, taken_at: string, sequence: number, interval_seconds: nullable(seconds), total: number, all: number,
   counts: stateCounts, pools: record(number), peak: number, started_total: number, started_exact: boolean, ended_total: number,
   watched_since: string, truncated: boolean, cpu_ratio: nullable(ratio), rss_bytes: nullable(bytes),
-  heap: nullable(object({ net_bytes: number, ended_threads: number })), threads: list(thread), unknown: unknownMap,
+  heap: nullable(object({ net_bytes: number, ended_threads: number })),
+  condition: absentIsNull(object<Condition>({
+    marks: list(string), tracer_pid: nullable(number), frozen: nullable(boolean), cgroup: nullable(string), namespace_pid: nullable(number),
+  })), threads: list(thread), unknown: unknownMap,
 });
 
 const column = list(nullable(number));
 export const decodeThreadDetail = object<ThreadDetail>({
   process: processRef, taken_at: string, thread, unknown: unknownMap,
+  details: absentIsNull(object<Details>({
+    signals: nullable(object<Signals>({ pending: list(string), pending_shared: list(string), blocked: list(string), ignored: list(string), caught: list(string) })),
+    tracer_pid: nullable(number), namespace_tids: nullable(list(number)), cgroup: nullable(string), frozen: nullable(boolean),
+    time_limit: nullable(object<TimeLimit>({ words: string, clock: string, seconds: nullable(seconds), absolute: boolean })),
+  })),
   history: object<ThreadDetail["history"]>({
     times: list(seconds), cpu_ratio: column, run_delay_ratio: column, voluntary_switches: column, involuntary_switches: column,
   }),
@@ -480,6 +668,54 @@ export const decodeHistory = object<History>({
   series: record(column), unknown: unknownMap,
 });
 
+const frame = object<Frame>({
+  address: string, function: nullable(string), offset: nullable(number), file: nullable(string), line: nullable(number), inlined: boolean,
+  module: nullable(string), module_address: nullable(string), trust: oneOf("context", "unwound", "frame_pointer", "recovered", "guessed"),
+});
+const frames = nullable(list(frame));
+const statesOfStack: Decoder<FoldedStack["states"]> = (value, path) => {
+  const given = record(number)(value, path);
+  return Object.fromEntries(threadStates.filter((state) => (given[state] ?? 0) > 0).map((state) => [state, given[state]]));
+};
+export const decodeStacks = object<Stacks>({
+  process: processRef, taken_at: string, took_seconds: seconds, total: number, truncated: boolean, paused: number,
+  stacks: list(object<FoldedStack>({
+    count: number, tids: list(number), states: statesOfStack, frames: list(frame), end: object<End>({ complete: boolean, code: string, why: string }),
+    source: oneOf("syscall", "sample", "pause"), moved: boolean,
+  })),
+  threads: list(object<StackThread>({ tid: number, name: string, state: threadState, state_letter: string, stack: nullable(number), unknown: nullable(unknown) })),
+  unknown: unknownMap,
+});
+
+export const decodeLocks = object<Locks>({
+  process: processRef, taken_at: string, total: number, truncated: boolean, confirmed_after_seconds: nullable(seconds),
+  deadlocks: list(object<Deadlock>({
+    confirmed: boolean, threads: list(object<CycleStep>({ tid: number, name: string, holds: number, wants: number, frames })),
+  })),
+  chains: list(object<Chain>({
+    links: list(object<ChainLink>({ tid: number, name: string, lock: number, owner_tid: nullable(number), proof: nullable(string) })),
+    root: nullable(object<Root>({ tid: number, name: string, frames })), root_doing: string, behind_root: number,
+  })),
+  locks: list(object<Lock>({
+    id: number, address: string, kind: string, flags: list(string),
+    place: object<Place>({ kind: string, text: string, module: nullable(string), symbol: nullable(string), offset: nullable(number), tid: nullable(number) }),
+    owner: nullable(object<Owner>({
+      kind: oneOf("thread", "ended", "foreign"), tid: nullable(number), name: nullable(string), recorded_tid: nullable(number), proof: nullable(string), proved: boolean,
+    })),
+    owner_unknown: nullable(unknown), readers: nullable(number), told_by: string, state: string, waiters: list(number),
+  })),
+  waits: list(object<LockWait>({
+    tid: number, name: string, lock: number, mode: oneOf("exclusive", "shared", "signal", "end"), timed: boolean, function: nullable(string),
+  })),
+  unknown: unknownMap,
+});
+
+const findingFields: { [K in keyof Finding]-?: Decoder<Finding[K]> } = {
+  kind: string, severity, pid: number, process_name: string, since: string, lasted_seconds: seconds, culprits: list(number), culprit_count: number,
+  summary: string, evidence: list(object({ name: string, value: nullable(number), unit: string })), frames, rule: string,
+};
+export const decodeFindings = object<Findings>({ taken_at: string, findings: list(object<Finding>(findingFields)) });
+
 type DataOf<Name extends Event["event"]> = Extract<Event, { event: Name }>["data"];
 const eventData: { [Name in Event["event"]]: Decoder<DataOf<Name>> } = {
   hello: object<DataOf<"hello">>({ version: string, boot_id: string, started_at: string }),
@@ -491,6 +727,7 @@ const eventData: { [Name in Event["event"]]: Decoder<DataOf<Name>> } = {
   run: decodeRun,
   pools: decodePools,
   health: decodeHealth,
+  finding: object<FindingNews>({ ...findingFields, state: oneOf("raised", "changed", "cleared") }),
   missed: object<DataOf<"missed">>({ count: number }),
 };
 export const eventNames = Object.keys(eventData) as Event["event"][];

@@ -15,6 +15,8 @@ mod assets;
 mod door;
 mod events;
 mod findings;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod health;
 mod history;
 mod locks;

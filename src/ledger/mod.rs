@@ -66,6 +66,8 @@
 //! **The reader's patience is bounded.** All slots of one reading share a budget of retries; one that
 //! stays torn is counted in `unreadable_slots`, and its ended threads enter the sums as last seen.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod heap;
 mod layout;
 mod own;

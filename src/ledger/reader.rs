@@ -229,7 +229,7 @@ fn innermost_pid(status: &str) -> Option<u64> {
 
 /// What one reading leaves for the next.
 #[derive(Default)]
-struct Memory {
+pub(super) struct Memory {
     /// In the order of the table; number 1 is the first.
     names: Vec<Arc<str>>,
     nameless: Arc<str>,
@@ -254,7 +254,7 @@ struct Ended {
 }
 
 /// One reading. `now` is asked after all slots were copied, so that no honest start lies after it.
-fn view(parts: &Parts, now: impl FnOnce() -> Nanos, memory: &mut Memory) -> LedgerView {
+pub(super) fn view(parts: &Parts, now: impl FnOnce() -> Nanos, memory: &mut Memory) -> LedgerView {
     let mut patience = PATIENCE;
     let mut copies = std::mem::take(&mut memory.copies);
     copies.extend(parts.slots_used().iter().map(|slot| slot.copy(&mut patience)));

@@ -1,6 +1,7 @@
 //! A process as the list of the whole machine shows it, and the machine itself.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::{Evidence, Nanos, Pid, ProcessKey, Unknown};
 
@@ -97,6 +98,16 @@ impl Process {
     pub fn pid(&self) -> Pid {
         self.key.pid
     }
+}
+
+/// What is read of one process when it is looked at alone, beside its line.
+#[derive(Clone, Debug)]
+pub struct ProcessDetails {
+    /// By the wall clock as it is set now.
+    pub started_at: Evidence<SystemTime>,
+    /// The words it was started with, unless it wrote others there: hostile bytes as text, 4 KiB at most.
+    pub command_line: Evidence<Vec<String>>,
+    pub command_line_cut: bool,
 }
 
 /// The machine, as far as every screen needs it.

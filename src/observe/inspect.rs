@@ -7,7 +7,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::capabilities;
 use super::locks;
@@ -16,9 +16,10 @@ use super::sampler::{Failed, SHORTEST_INTERVAL, Shared, Watched, nanos};
 use super::stacks::StackOptions;
 use super::threads::{FileBudget, PassError, ProcessReader, resolve};
 use super::{Capability, SamplerCost};
-use crate::kernel::clock;
+use crate::kernel::{clock, cmdline};
 use crate::model::{
-    Census, Dump, Finding, LockReport, MemoryMap, Nanos, Pid, ProcessKey, Snapshot, Thread, ThreadDetails, Tid, Unknown,
+    Census, Dump, Finding, LockReport, MemoryMap, Nanos, Pid, ProcessDetails, ProcessKey, Snapshot, Thread,
+    ThreadDetails, Tid, Unknown,
 };
 
 /// Nobody waits for longer.
@@ -279,6 +280,40 @@ impl Inspector {
             thread,
             details,
         })
+    }
+
+    /// What the list leaves out for being asked for seldom.
+    pub fn process_details(&self, key: ProcessKey) -> ProcessDetails {
+        let root = &self.0.settings.procfs;
+        // A captured tree tells of another boot.
+        let started_at = if root.is_captured() {
+            Err(Unknown::NotCaptured)
+        } else {
+            let since_boot = (key.start.seconds() * 1e9) as u64;
+            let ago = Duration::from_nanos(clock::boottime().0.saturating_sub(since_boot));
+            SystemTime::now().checked_sub(ago).ok_or(Unknown::Unreadable)
+        };
+        let read = cmdline::read(&root.process(key.pid)).map_err(|error| crate::kernel::maps::refusal(root, &error));
+        let (command_line, command_line_cut) = match read {
+            // The pid may be another's by now.
+            _ if !matches!(resolve(root, key.pid), Ok(Some(now)) if now == key) => (Err(Unknown::Gone), false),
+            // Neither a kernel thread nor a zombie has one.
+            Ok(line) if line.words.is_empty() => (Err(Unknown::NoObject), false),
+            Ok(line) => (
+                Ok(line
+                    .words
+                    .iter()
+                    .map(|word| String::from_utf8_lossy(word).into_owned())
+                    .collect()),
+                line.cut,
+            ),
+            Err(why) => (Err(why), false),
+        };
+        ProcessDetails {
+            started_at,
+            command_line,
+            command_line_cut,
+        }
     }
 
     /// All mappings, classified, read now.

@@ -21,6 +21,11 @@ export function explain(language: Language, part: "why" | "need" | "fix", unknow
   return key in en ? say(language, key as Key) : unknown[part];
 }
 
+/** A word of the daemon's (`lock.kind.pthread_mutex`) in the reader's language; as the daemon wrote it where it is new to us. */
+export function named(language: Language, key: string, otherwise?: string): string {
+  return key in en ? say(language, key as Key) : (otherwise ?? key.slice(key.lastIndexOf(".") + 1).replaceAll("_", " "));
+}
+
 /** The language the browser asks for, of those we speak. */
 export function preferred(wanted: readonly string[]): Language {
   for (const tag of wanted) {

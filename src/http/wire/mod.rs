@@ -326,6 +326,39 @@ impl<'a> Process<'a> {
     }
 }
 
+/// One process alone.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ProcessDetail<'a> {
+    #[serde(flatten)]
+    process: Process<'a>,
+    /// By the wall clock as it is set now.
+    started_at: Option<String>,
+    /// The words it was started with, unless it wrote others there.
+    command_line: Option<&'a [String]>,
+    /// It is longer than the 4 KiB that are shown.
+    command_line_cut: bool,
+}
+
+impl<'a> ProcessDetail<'a> {
+    pub fn of(
+        process: &'a model::Process,
+        details: &'a model::ProcessDetails,
+        findings: &[model::Finding],
+    ) -> ProcessDetail<'a> {
+        let mut gaps = Gaps::default();
+        let started_at = gaps.one("started_at", &details.started_at).map(|at| rfc3339(*at));
+        let command_line = gaps.one("command_line", &details.command_line).map(|words| &**words);
+        let mut process = Process::of(process, findings);
+        process.unknown.extend(gaps.finish());
+        ProcessDetail {
+            process,
+            started_at,
+            command_line,
+            command_line_cut: details.command_line_cut,
+        }
+    }
+}
+
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Machine<'a> {
     hostname: &'a str,

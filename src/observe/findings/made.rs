@@ -91,6 +91,7 @@ pub fn snapshot(at: u64, threads: Vec<Thread>) -> Snapshot {
         started_exact: false,
         ended_total: 0,
         truncated: false,
+        condition: Condition::UNREMARKABLE,
         ledger: Err(Unknown::NoLedger),
         cpu_ratio: Ok(0.5),
         rss_bytes: Ok(100 << 20),

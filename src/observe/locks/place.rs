@@ -156,18 +156,16 @@ mod tests {
 
     #[test]
     fn each_mapping_says_what_it_is() {
-        let space = AddressSpace {
-            mappings: vec![
-                mapped(0x1000, 0x2000, "[heap]", false),
-                mapped(0x3000, 0x4000, "/bin/app", false),
-                mapped(0x5000, 0x6000, "/dev/shm/lock", true),
-                mapped(0x7000, 0x8000, "", true),
-                mapped(0x10000, 0x20000, "", false),
-                mapped(0x30000, 0x40000, "", false),
-                mapped(0x50000, 0x60000, "", false),
-                mapped(0x70000, 0x80000, "[stack]", false),
-            ],
-        };
+        let space = AddressSpace::made(vec![
+            mapped(0x1000, 0x2000, "[heap]", false),
+            mapped(0x3000, 0x4000, "/bin/app", false),
+            mapped(0x5000, 0x6000, "/dev/shm/lock", true),
+            mapped(0x7000, 0x8000, "", true),
+            mapped(0x10000, 0x20000, "", false),
+            mapped(0x30000, 0x40000, "", false),
+            mapped(0x50000, 0x60000, "", false),
+            mapped(0x70000, 0x80000, "[stack]", false),
+        ]);
         let mut dump = made::dump(Pid(1), &[]);
         for (tid, pointer) in [(1, 0x78000), (2, 0x18000), (3, 0x38000), (4, 0x39000)] {
             let mut thread = made::thread(tid, tid, ThreadState::Sleeping);

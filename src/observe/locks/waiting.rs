@@ -10,7 +10,7 @@
 use std::sync::Arc;
 
 use super::{cpp, glibc, others, parking_lot, rust_std};
-use crate::model::{Frame, LockKind, Stack, Trust, WaitMode};
+use crate::model::{Frame, Function, LockKind, Stack, Trust, WaitMode};
 
 /// Frames looked at. From a lock function to the system call there are four at most.
 const DEEPEST: usize = 24;
@@ -117,7 +117,7 @@ pub(super) fn waiting(stack: &Stack) -> Option<Waiting> {
             let name = bare(&function.name);
             if name == "lll_lock_wait_private" {
                 private = true;
-            } else if !is_carrier(name) {
+            } else if !is_carrier(name) && !is_part_of(function, functions) {
                 break 'found (depth, Arc::clone(&function.name), module.clone());
             }
         }
@@ -136,6 +136,13 @@ pub(super) fn waiting(stack: &Stack) -> Option<Waiting> {
         })
     };
     Some(Waiting { at, function, module })
+}
+
+/// Whether the compiler put this function into one that waits: with debug information `pthread_mutex_lock` has an
+/// inlined `lll_mutex_lock_optimized` within it, which says less.
+fn is_part_of(function: &Function, functions: &[Function]) -> bool {
+    let known = |name: &str| of_function(name, &[]).is_some();
+    function.inlined && !known(&function.name) && functions.iter().any(|outer| known(&outer.name))
 }
 
 fn of_function(function: &str, outer: &[Frame]) -> Option<At> {
@@ -303,6 +310,16 @@ pub(super) mod tests {
             frames.extend([("___pthread_mutex_lock", LIBC), ("work", "/bin/app")]);
             assert_eq!(at(&frames), Some(At::Mutex), "{frames:?}");
         }
+    }
+
+    #[test]
+    fn what_the_compiler_put_into_a_waiting_function_is_part_of_it() {
+        let frames = [
+            ("futex_wait|__GI___lll_lock_wait", LIBC),
+            ("lll_mutex_lock_optimized|pthread_mutex_lock", LIBC),
+            ("work", "/bin/app"),
+        ];
+        assert_eq!(at(&frames), Some(At::Mutex));
     }
 
     #[test]

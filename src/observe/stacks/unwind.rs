@@ -65,7 +65,7 @@ pub(super) struct At {
     pub registers: RegisterFile,
     /// How it was found. What follows a recovered frame is recovered.
     pub trust: Trust,
-    signals: u8,
+    pub(super) signals: u8,
 }
 
 impl At {

@@ -170,7 +170,6 @@ impl<'d> Pass<'d> {
         let key = ProcessKey { pid, start: stat.start };
         let name: Arc<str> = String::from_utf8_lossy(stat.name).into();
         let (kernel_thread, program) = (stat.is_kernel_thread(), (stat.start_code, stat.start_stack));
-        let leader_is_dead = matches!(stat.state, b'Z' | b'X' | b'x');
         let task = file::open_dir_at(&dir, "task").map_err(failed)?;
         let task = task.ok_or(InspectError::Ended(pid))?;
         let mut tids = Vec::new();
@@ -203,9 +202,6 @@ impl<'d> Pass<'d> {
             truncated: false,
             paused: 0,
         };
-        if leader_is_dead {
-            pass.find_reader();
-        }
         if let Some(tid) = options.only {
             pass.tids.retain(|known| *known == tid.0);
             if pass.tids.is_empty() {
@@ -219,23 +215,25 @@ impl<'d> Pass<'d> {
         Ok(pass)
     }
 
-    /// The main thread has given the memory back; another that lives on shows it.
-    fn find_reader(&mut self) {
-        for at in 0..self.tids.len() {
-            let tid = self.tids[at];
+    fn look_at_space(&mut self) {
+        self.space = self.dumper.space(self.key.pid);
+        if let Ok(space) = &self.space {
+            self.reader = space.reader;
+        }
+        self.unwinder = self.space.as_ref().ok().map(Unwinder::new);
+    }
+
+    /// The thread through which we read has ended; another that lives on shows the same memory.
+    fn find_reader(&mut self, tids: &[u32]) {
+        for tid in tids {
             let stat = stat::read_at(&self.task, &format!("{tid}/stat"), &mut self.buffer);
             if let Ok(Some(stat)) = stat
                 && !matches!(stat.state, b'Z' | b'X' | b'x')
             {
-                self.reader = Pid(tid);
+                self.reader = Pid(*tid);
                 return;
             }
         }
-    }
-
-    fn look_at_space(&mut self) {
-        self.space = self.dumper.space(self.reader);
-        self.unwinder = self.space.as_ref().ok().map(Unwinder::new);
     }
 
     fn is_late(&self) -> bool {
@@ -311,9 +309,7 @@ impl<'d> Pass<'d> {
             .is_err_and(|error| error.raw_os_error() == Some(libc::ESRCH))
         {
             // Through whom we read has ended; the process may live on.
-            self.tids.clear();
-            self.tids.extend_from_slice(group);
-            self.find_reader();
+            self.find_reader(group);
             copied = process_vm::read_many(self.reader, &mut pieces);
         }
         if let Err(error) = copied {

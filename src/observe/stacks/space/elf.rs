@@ -20,7 +20,7 @@ const MOST_SMALL: u64 = 1 << 20;
 const MOST_TABLE: u64 = 64 << 16;
 
 /// From where the bytes of an ELF file come.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(in crate::observe::stacks) enum Source<'a> {
     File(&'a Opened),
     /// A whole file in our memory: the vdso.

@@ -16,14 +16,14 @@ mod patience;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::{BuildHasher, RandomState};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 pub(super) use cache::Bounded;
-pub(super) use elf::{Layout, Source};
-pub(super) use open::{FileKey, Follow, Opened};
+pub(super) use elf::{Layout, Source, dynamic, place};
+pub(super) use open::{FileKey, Follow, Found, Opened, at};
 pub(super) use patience::within;
 
 use crate::kernel::ProcRoot;
@@ -192,6 +192,8 @@ pub(in crate::observe) struct AddressSpace {
     pub reader: Pid,
     /// That thread's folder of `/proc`. `None` for a captured tree: no process stands behind it.
     pub(super) folder: Option<PathBuf>,
+    /// By the id of a module: how its bytes are had again.
+    asked: HashMap<u64, Arc<Asked>>,
 }
 
 /// The mappings of one file.
@@ -207,6 +209,17 @@ struct Group {
 }
 
 impl AddressSpace {
+    /// Mappings that stand for a process' in a test.
+    #[cfg(test)]
+    pub fn made(mappings: Vec<Mapped>) -> AddressSpace {
+        AddressSpace {
+            mappings,
+            reader: Pid(0),
+            folder: None,
+            asked: HashMap::new(),
+        }
+    }
+
     pub fn read(root: &ProcRoot, pid: Pid, modules: &ModuleCache) -> Evidence<AddressSpace> {
         let folder = glance::memory_folder(root, pid)?;
         let reader = glance::reader_of(&folder).unwrap_or(pid);
@@ -218,14 +231,25 @@ impl AddressSpace {
         }
         // A thread's own folder has no `map_files`; the one by its number has.
         let folder = (!root.is_captured()).then(|| root.process(reader));
-        let found = match &folder {
+        let (found, asked) = match &folder {
             Some(folder) => reading.modules(folder, reader, modules),
-            None => vec![Err(Unknown::NotCaptured); reading.groups.len()],
+            None => (vec![Err(Unknown::NotCaptured); reading.groups.len()], HashMap::new()),
         };
         Ok(AddressSpace {
             mappings: reading.finish(&found),
             reader,
             folder,
+            asked,
+        })
+    }
+
+    /// How to read more of a module that this process maps.
+    pub(super) fn again(&self, module: &Arc<Module>) -> Option<Again> {
+        Some(Again {
+            folder: self.folder.clone()?,
+            pid: self.reader,
+            asked: Arc::clone(self.asked.get(&module.id)?),
+            module: Arc::clone(module),
         })
     }
 
@@ -265,6 +289,9 @@ impl AddressSpace {
         Some(at)
     }
 }
+
+/// Of each group its module; and by a module's id, how it was asked for.
+type Modules = (Vec<Evidence<Arc<Module>>>, HashMap<u64, Arc<Asked>>);
 
 const NO_GROUP: u32 = u32::MAX;
 
@@ -335,28 +362,37 @@ impl Reading {
     }
 
     /// The module of each group.
-    fn modules(&self, folder: &std::path::Path, pid: Pid, modules: &ModuleCache) -> Vec<Evidence<Arc<Module>>> {
-        let with_code: Vec<usize> = (0..self.groups.len()).filter(|at| self.groups[*at].has_code).collect();
-        let asked: Vec<Asked> = with_code
-            .iter()
-            .take(MOST_FILES)
+    fn modules(&self, folder: &Path, pid: Pid, modules: &ModuleCache) -> Modules {
+        let with_code = (0..self.groups.len()).filter(|at| self.groups[*at].has_code);
+        let wanted: Vec<(usize, Arc<Asked>)> = with_code
             .map(|at| {
-                let group = &self.groups[*at];
-                Asked {
+                let group = &self.groups[at];
+                let asked = Asked {
                     identity: group.identity.clone(),
                     range: group.range,
                     base: group.base,
                     name: Arc::clone(&group.name),
-                }
+                };
+                (at, Arc::new(asked))
             })
             .collect();
         let (kept, folder) = (Arc::clone(&modules.kept), folder.to_owned());
-        let read = within(PATIENCE, asked, move |asked| kept.module(&folder, pid, &asked));
+        let first = wanted
+            .iter()
+            .take(MOST_FILES)
+            .map(|(_, asked)| Arc::clone(asked))
+            .collect();
+        let read = within(PATIENCE, first, move |asked| kept.module(&folder, pid, &asked));
         let mut found = vec![Err(Unknown::NoSymbols); self.groups.len()];
-        for (n, at) in with_code.iter().enumerate() {
-            found[*at] = read.get(n).cloned().unwrap_or(Err(Unknown::Late)).flatten();
+        let mut by_id = HashMap::new();
+        for (n, (at, asked)) in wanted.into_iter().enumerate() {
+            let module = read.get(n).cloned().unwrap_or(Err(Unknown::Late)).flatten();
+            if let Ok(module) = &module {
+                by_id.insert(module.id, asked);
+            }
+            found[at] = module;
         }
-        found
+        (found, by_id)
     }
 
     fn finish(mut self, found: &[Evidence<Arc<Module>>]) -> Vec<Mapped> {
@@ -402,8 +438,57 @@ struct Asked {
     name: Arc<str>,
 }
 
+/// A module whose bytes are wanted once more: its symbols are read only when somebody asks for names.
+#[derive(Clone, Debug)]
+pub(super) struct Again {
+    pub folder: PathBuf,
+    pid: Pid,
+    asked: Arc<Asked>,
+    pub module: Arc<Module>,
+}
+
+/// The bytes behind a [`Source`].
+#[derive(Debug)]
+pub(super) enum Bytes {
+    File(Opened),
+    Vdso(Vec<u8>),
+    Memory(Source<'static>),
+}
+
+impl Again {
+    /// `None`: the process is gone, or the file is not what it was.
+    pub fn bytes(&self) -> Option<Bytes> {
+        let (start, end) = self.asked.range;
+        match self.module.origin {
+            Origin::File(key) => match open::mapped(&self.folder, start, end, &self.asked.identity) {
+                open::Way::Surely(found) | open::Way::Perhaps(found) if found.key() == key => {
+                    Some(Bytes::File(found.open().ok()?))
+                }
+                _ => None,
+            },
+            Origin::Vdso => Some(Bytes::Vdso(vdso_bytes(self.pid, self.asked.range).ok()?)),
+            Origin::Memory { base, .. } => Some(Bytes::Memory(elf::in_memory(self.pid, base).ok()?)),
+        }
+    }
+
+    /// Where the file lies, as the process sees it.
+    pub fn path(&self) -> &[u8] {
+        &self.asked.identity.path
+    }
+}
+
+impl Bytes {
+    pub fn source(&self) -> Source<'_> {
+        match self {
+            Bytes::File(file) => Source::File(file),
+            Bytes::Vdso(bytes) => Source::Bytes(bytes),
+            Bytes::Memory(source) => *source,
+        }
+    }
+}
+
 impl Kept {
-    fn module(&self, folder: &std::path::Path, pid: Pid, asked: &Asked) -> Evidence<Arc<Module>> {
+    fn module(&self, folder: &Path, pid: Pid, asked: &Asked) -> Evidence<Arc<Module>> {
         if &*asked.name == "[vdso]" {
             return self.vdso(pid, asked);
         }
