@@ -136,6 +136,8 @@ fn try_place(
         Callee::Known { target, through } => match row {
             Some(row) if target == row.function || through == Some(row.function) => Fit::Exact,
             Some(_) => Fit::Other,
+            // Where our function begins is not known, but not where unwind information begins one.
+            None if unwinder.has_row(through.unwrap_or(target)) => Fit::Other,
             None => Fit::Unknown,
         },
     };

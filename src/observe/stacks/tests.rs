@@ -605,7 +605,9 @@ int main(int argc, char **argv) { above(argc - 1); return 0; }
             let target = Target::start(SMASHED, flags, arguments);
             let dump = target.at_rest(&unsymbolised());
             let stack = dump.threads[0].stack.as_ref().unwrap();
-            assert_ne!(stack.end, StackEnd::Complete, "{flags:?} {stack:?}");
+            // What lies above the damage may be found again, and is marked then.
+            let is_marked = stack.frames.iter().any(|frame| frame.trust == Trust::Recovered);
+            assert!(stack.end != StackEnd::Complete || is_marked, "{flags:?} {stack:?}");
             assert!(stack.frames.len() < 64, "{flags:?} {stack:?}");
         }
     }

@@ -322,7 +322,11 @@ impl<'d> Pass<'d> {
         let limits = self.limits();
         for ((at, registers, start, _), piece) in begins.iter().zip(&pieces) {
             let mut reach = Reach::new(*start, &piece.into[..piece.copied], More::Through(self.reader));
-            let stack = self.walk(registers, &mut reach, limits);
+            let stack = match self.walk(registers, &mut reach, limits) {
+                // Perhaps a library was loaded since we looked: we look again, once.
+                Ok(_) if self.unwinder.as_ref().is_some_and(Unwinder::has_strayed) => Err(Unknown::NoStackFound),
+                stack => stack,
+            };
             self.rows[*at].stack = stack.map(|stack| (self.fold.add(stack), StackSource::Syscall, false));
         }
         for (at, ..) in begins {
