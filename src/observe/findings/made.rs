@@ -79,7 +79,6 @@ pub fn snapshot(at: u64, threads: Vec<Thread>) -> Snapshot {
         process: process(),
         role: Role::Other,
         name: Arc::from("made"),
-        condition: Condition::UNREMARKABLE,
         sequence: at / SECOND,
         taken_at: Nanos(at),
         wall_clock: SystemTime::UNIX_EPOCH,
