@@ -560,7 +560,7 @@ mod tests {
             "\"kind\":\"deadlock\"",
             "\"severity\":\"critical\"",
             "\"pid\":4712",
-            "\"lasted_seconds\":2.5",
+            "\"lasted_seconds\":3.0",
         ] {
             assert!(text.contains(part), "{part} is not in {text}");
         }
