@@ -394,10 +394,16 @@ mod tests {
 
     #[test]
     fn the_better_place_wins_whatever_else_speaks_for_the_other() {
-        let merit = |complete, fit, chained| Merit { complete, fit, chained };
-        assert!(merit(true, Fit::Unknown, false) > merit(false, Fit::Exact, true));
-        assert!(merit(true, Fit::Exact, false) > merit(true, Fit::Unknown, true));
-        assert!(merit(true, Fit::Unknown, false) > merit(true, Fit::Other, true));
+        let merit = |called, complete, fit, chained| Merit {
+            called,
+            complete,
+            fit,
+            chained,
+        };
+        assert!(merit(true, false, Fit::Exact, false) > merit(false, true, Fit::Exact, true));
+        assert!(merit(false, true, Fit::Unknown, false) > merit(false, false, Fit::Exact, true));
+        assert!(merit(false, true, Fit::Exact, false) > merit(false, true, Fit::Unknown, true));
+        assert!(merit(false, true, Fit::Unknown, false) > merit(false, true, Fit::Other, true));
     }
 
     proptest::proptest! {
