@@ -93,8 +93,10 @@ fn bare(space: &AddressSpace, address: u64) -> Arc<Place> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::ModuleCache;
     use super::super::unwind::RawFrame;
     use super::*;
+    use crate::kernel::ProcRoot;
     use crate::model::{StackEnd, Trust};
 
     fn stack(addresses: &[u64], end: StackEnd) -> RawStack {
@@ -113,11 +115,9 @@ mod tests {
 
     #[test]
     fn equal_stacks_are_one_and_share_their_places() {
-        let space = AddressSpace {
-            mappings: Vec::new(),
-            reader: Pid(1),
-            folder: None,
-        };
+        let root = ProcRoot::live();
+        let us = Pid(std::process::id());
+        let space = AddressSpace::read(&root, us, &ModuleCache::default()).unwrap();
         let mut fold = Fold::default();
         let one = fold.add(stack(&[1, 2, 3], StackEnd::Complete));
         let other = fold.add(stack(&[1, 2], StackEnd::NoModule));
@@ -130,7 +130,7 @@ mod tests {
             (one, StackSource::Syscall, false),
             (one, StackSource::Syscall, true),
         ];
-        let stacks = fold.stacks(wanted.into_iter(), None, Pid(1), &space);
+        let stacks = fold.stacks(wanted.into_iter(), None, us, &space);
         assert_eq!(stacks.len(), 3);
         assert!(!stacks.keys().any(|(stack, ..)| *stack == nobodys));
         let (stood, moved) = (&stacks[&wanted[0]], &stacks[&wanted[3]]);

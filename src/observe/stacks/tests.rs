@@ -89,7 +89,8 @@ int main(int argc, char **argv) {
 /// A program of ours that runs, and ends with us.
 struct Target {
     child: Child,
-    stdin: ChildStdin,
+    /// It waits for its end.
+    _stdin: ChildStdin,
     stdout: BufReader<ChildStdout>,
     _folder: tempfile::TempDir,
 }
@@ -121,7 +122,7 @@ impl Target {
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let mut target = Target {
             child,
-            stdin,
+            _stdin: stdin,
             stdout,
             _folder: folder,
         };
@@ -312,8 +313,12 @@ fn rust_threads_in_every_std_wait_have_the_stack_that_gdb_sees() {
         let (mutex, condvar, rwlock, barrier, other) = (&mutex, &condvar, &rwlock, &barrier, &other);
         waiter!("mutex", drop(mutex.lock()));
         waiter!("rwlock", drop(rwlock.write()));
-        waiter!("barrier", drop(barrier.wait()));
-        waiter!("recv", drop(receiver.recv()));
+        waiter!("barrier", {
+            barrier.wait();
+        });
+        waiter!("recv", {
+            let _ = receiver.recv();
+        });
         waiter!("condvar", {
             let guard = other.lock().unwrap();
             drop(condvar.wait_while(guard, |done| !*done));
