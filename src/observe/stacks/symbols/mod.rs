@@ -365,15 +365,15 @@ fn read(again: &Again) -> (Evidence<Table>, Option<Lines>) {
     let mut gathered = Gathered::default();
     let is_full = gathered.add_file(&layout, &source);
     let mut lines = Lines::read(&again.module.name, &layout, &source);
-    if !is_full || !lines::has_any(&layout) {
-        if let Some(file) = debug_file::find(again, &layout, &source) {
-            let source = Source::File(&file);
-            if let Ok(layout) = Layout::read(&source) {
-                if !is_full {
-                    gathered.add_file(&layout, &source);
-                }
-                lines = lines.or_else(|| Lines::read(&again.module.name, &layout, &source));
+    let is_whole = is_full && lines::has_any(&layout);
+    let debug_file = (!is_whole).then(|| debug_file::find(again, &layout, &source)).flatten();
+    if let Some(file) = debug_file {
+        let source = Source::File(&file);
+        if let Ok(layout) = Layout::read(&source) {
+            if !is_full {
+                gathered.add_file(&layout, &source);
             }
+            lines = lines.or_else(|| Lines::read(&again.module.name, &layout, &source));
         }
     }
     let table = gathered.table();
