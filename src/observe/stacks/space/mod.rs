@@ -180,7 +180,9 @@ pub(in crate::observe) struct Mapped {
 impl Mapped {
     /// Code made at run time, as far as the kernel can tell.
     pub fn is_made_code(&self) -> bool {
-        self.executable && (self.name.is_empty() || self.name.starts_with("[anon"))
+        // A memory file may be mapped twice, for writing and for running; a program may lie in one as well.
+        let no_file = self.name.is_empty() || self.name.starts_with("[anon") || self.name.starts_with("/memfd:");
+        self.executable && no_file && self.module.is_err()
     }
 }
 
