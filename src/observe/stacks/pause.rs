@@ -123,9 +123,9 @@ pub(in crate::observe) fn may_pause(thread: ThreadKey) -> Evidence<()> {
         Ok(seized) => seized.map_err(|error| refusal(&root, thread, &error))?,
         Err(_) => return Err(Unknown::Late),
     }
-    // The next who looks shall not find a tracer, who would be us.
+    // Whoever looks next shall not find a tracer there, which would be us.
     let until = Instant::now() + SLACK;
-    while tracer_of(&root, thread) == Some(Pid(std::process::id())) && Instant::now() < until {
+    while tracer_of(&root, thread).is_some() && Instant::now() < until {
         std::thread::sleep(Duration::from_micros(100));
     }
     Ok(())
