@@ -8,6 +8,7 @@ pub mod calls;
 pub mod clock;
 pub mod comm;
 pub mod elf;
+pub mod elf_file;
 pub mod file;
 pub mod limits;
 pub mod loadavg;

@@ -1,0 +1,369 @@
+//! Names for addresses: functions (inlined ones too), files, lines, and the variables of modules.
+//!
+//! A module's `table` gives functions and variables, its `lines` what the compiler put into a function
+//! and where that was written; both are read when a name is first asked for, from the module itself or
+//! from a separate `debug_file`. Code made at run time is named by its `perf_map`. What was found for
+//! an address is kept, so a second dump of the same threads asks no file for anything but whether it
+//! is still the same.
+//!
+//! A return address follows its call, and may be in another function already where the call never
+//! returns. So such a place is looked up one byte before.
+
+mod debug_file;
+mod demangle;
+mod lines;
+mod perf_map;
+mod table;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use self::lines::Lines;
+use self::perf_map::PerfMap;
+use self::table::{Gathered, Table};
+use super::space::{AddressSpace, Again, Bounded, FileKey, Layout, Module, ModuleCache, Source, within};
+use crate::model::{Evidence, Function, Pid, Place, Unknown};
+
+const KEPT_TABLES: usize = 24 << 20;
+/// One of the largest that are read.
+const KEPT_LINES: usize = 61 << 20;
+const KEPT_NAMES: usize = 8 << 20;
+const KEPT_MAPS: usize = 16 << 20;
+/// For all names of one dump that are not known yet.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Bounded; shared by all who ask.
+#[derive(Debug)]
+pub(in crate::observe) struct Symbols {
+    kept: Arc<Kept>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    /// By the module's id.
+    tables: Bounded<u64, Evidence<Arc<Table>>>,
+    /// `None`: it has been looked for, and there are none.
+    lines: Bounded<u64, Option<Arc<Lines>>>,
+    /// By the module's id and the address as the file counts.
+    names: Bounded<(u64, u64), Arc<Named>>,
+    maps: Bounded<FileKey, Arc<PerfMap>>,
+}
+
+/// What lies at an address of a module.
+#[derive(Clone, Debug)]
+struct Named {
+    functions: Evidence<Vec<Function>>,
+    /// Where the physical function begins.
+    start: Option<u64>,
+}
+
+/// A name in a module's symbol table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::observe) struct Variable {
+    pub module: Arc<str>,
+    pub name: Arc<str>,
+    pub offset: u64,
+}
+
+/// Addresses of one module that have no name yet.
+#[derive(Debug)]
+struct Wanted {
+    again: Again,
+    addresses: Vec<u64>,
+}
+
+impl Symbols {
+    /// `_modules`: modules are asked for by their ids, which live as long as the space that names them.
+    pub fn new(_modules: Arc<ModuleCache>) -> Symbols {
+        Symbols {
+            kept: Arc::new(Kept {
+                tables: Bounded::new(KEPT_TABLES),
+                lines: Bounded::new(KEPT_LINES),
+                names: Bounded::new(KEPT_NAMES),
+                maps: Bounded::new(KEPT_MAPS),
+            }),
+        }
+    }
+
+    /// What lies at each of these addresses of code, in their order. `after_call`: the address follows a
+    /// call, so function, file and line are those of the byte before it.
+    pub fn places(&self, pid: Pid, space: &AddressSpace, addresses: &[(u64, bool)]) -> Vec<Arc<Place>> {
+        let named = self.named(space, addresses);
+        let mut map = None;
+        let place = |(address, after_call): &(u64, bool)| {
+            let address = *address;
+            let probe = address.wrapping_sub(u64::from(*after_call));
+            let nothing = Place {
+                address,
+                module: None,
+                module_address: 0,
+                functions: Err(Unknown::NoSymbols),
+                function_offset: None,
+            };
+            let Some(mapped) = space.find(probe) else {
+                return nothing;
+            };
+            let module = (!mapped.name.is_empty()).then(|| Arc::clone(&mapped.name));
+            match &mapped.module {
+                Ok(found) => {
+                    let filed = address.wrapping_sub(mapped.bias);
+                    let named = named.get(&(found.id, probe.wrapping_sub(mapped.bias)));
+                    Place {
+                        module,
+                        module_address: filed,
+                        functions: named.map_or(Err(Unknown::Late), |named| named.functions.clone()),
+                        function_offset: named.and_then(|named| filed.checked_sub(named.start?)),
+                        ..nothing
+                    }
+                }
+                Err(_) if mapped.is_made_code() => {
+                    let map = map.get_or_insert_with(|| self.perf_map(pid, space));
+                    match map.as_ref().and_then(|map| map.at(probe)) {
+                        Some((name, start)) => Place {
+                            functions: Ok(vec![function(name)]),
+                            function_offset: address.checked_sub(start),
+                            ..nothing
+                        },
+                        None => nothing,
+                    }
+                }
+                Err(why) => Place {
+                    module,
+                    functions: Err(*why),
+                    ..nothing
+                },
+            }
+        };
+        let mut place = place;
+        addresses.iter().map(|asked| Arc::new(place(asked))).collect()
+    }
+
+    /// The names of all addresses in modules, by module and address; those that took too long are missing.
+    fn named(&self, space: &AddressSpace, addresses: &[(u64, bool)]) -> HashMap<(u64, u64), Arc<Named>> {
+        let mut named = HashMap::with_capacity(addresses.len());
+        let mut wanted: HashMap<u64, (&Arc<Module>, HashSet<u64>)> = HashMap::new();
+        for (address, after_call) in addresses {
+            let probe = address.wrapping_sub(u64::from(*after_call));
+            let Some(mapped) = space.find(probe) else { continue };
+            let Ok(module) = &mapped.module else { continue };
+            let key = (module.id, probe.wrapping_sub(mapped.bias));
+            if named.contains_key(&key) {
+                continue;
+            }
+            if let Some(known) = self.kept.names.get(&key) {
+                named.insert(key, known);
+            } else {
+                wanted
+                    .entry(module.id)
+                    .or_insert_with(|| (module, HashSet::new()))
+                    .1
+                    .insert(key.1);
+            }
+        }
+        let wanted: Vec<Wanted> = wanted
+            .into_values()
+            .filter_map(|(module, addresses)| {
+                let again = space.again(module)?;
+                let mut addresses: Vec<u64> = addresses.into_iter().collect();
+                addresses.sort_unstable();
+                Some(Wanted { again, addresses })
+            })
+            .collect();
+        let kept = Arc::clone(&self.kept);
+        let found = within(PATIENCE, wanted, move |wanted| kept.name(&wanted));
+        named.extend(found.into_iter().flatten().flatten());
+        named
+    }
+
+    /// The variable of a module that holds an address of data.
+    pub fn variable(&self, space: &AddressSpace, address: u64) -> Option<Variable> {
+        let (mapped, module) = space.module_of(address)?;
+        let table = self.table(space, module)?;
+        let filed = address.wrapping_sub(mapped.bias);
+        let hit = table.variable(filed)?;
+        Some(Variable {
+            module: Arc::clone(&mapped.name),
+            name: demangle::plain(hit.name),
+            offset: filed - hit.start,
+        })
+    }
+
+    /// The address of a module's symbol in this process: `_thread_db_pthread_tid` of libc. `None`: no such module
+    /// or symbol. `module` is the beginning of the file's name, or of the name that the file gives itself
+    /// (`libc.so`).
+    pub fn address_of(&self, space: &AddressSpace, module: &str, symbol: &str) -> Option<u64> {
+        let mut seen = HashSet::new();
+        space.mappings.iter().find_map(|mapped| {
+            let found = mapped.module.as_ref().ok()?;
+            if !seen.insert(found.id) {
+                return None;
+            }
+            let file = mapped.name.rsplit('/').next().unwrap_or_default();
+            let is_it =
+                file.starts_with(module) || found.own_name.as_ref().is_some_and(|name| name.starts_with(module));
+            let table = is_it.then(|| self.table(space, found))??;
+            Some(table.address_of(symbol.as_bytes())?.wrapping_add(mapped.bias))
+        })
+    }
+
+    fn table(&self, space: &AddressSpace, module: &Arc<Module>) -> Option<Arc<Table>> {
+        if let Some(known) = self.kept.tables.get(&module.id) {
+            return known.ok();
+        }
+        let again = space.again(module)?;
+        let kept = Arc::clone(&self.kept);
+        let begun = Instant::now();
+        let read = within(PATIENCE, vec![again], move |again| kept.symbols(&again).0);
+        match read.into_iter().next()? {
+            Ok(table) => table.ok(),
+            Err(late) => {
+                // Whoever asks for the next variable does not wait again; should the reader come back after
+                // all, it puts the table there.
+                if begun.elapsed() >= PATIENCE && self.kept.tables.get(&module.id).is_none() {
+                    self.kept.tables.put(module.id, Err(late), 0);
+                }
+                None
+            }
+        }
+    }
+
+    fn perf_map(&self, pid: Pid, space: &AddressSpace) -> Option<Arc<PerfMap>> {
+        let folder = space.folder.clone()?;
+        let kept = Arc::clone(&self.kept);
+        let read = within(PATIENCE, vec![folder], move |folder| {
+            let found = perf_map::find(&folder, pid)?;
+            if let Some(known) = kept.maps.get(&found.key()) {
+                return Some(known);
+            }
+            let map = Arc::new(perf_map::read(&found)?);
+            kept.maps.put(found.key(), Arc::clone(&map), map.bytes());
+            Some(map)
+        });
+        read.into_iter().next()?.ok()?
+    }
+}
+
+fn function(name: Arc<str>) -> Function {
+    Function {
+        name,
+        file: None,
+        line: None,
+        inlined: false,
+    }
+}
+
+impl Kept {
+    /// The table of a module, and its lines; read where they are not known.
+    fn symbols(&self, again: &Again) -> (Evidence<Arc<Table>>, Option<Arc<Lines>>) {
+        let id = again.module.id;
+        if let (Some(table), Some(lines)) = (self.tables.get(&id), self.lines.get(&id)) {
+            return (table, lines);
+        }
+        let (table, lines) = read(again);
+        let (table, lines) = (table.map(Arc::new), lines.map(Arc::new));
+        self.tables
+            .put(id, table.clone(), table.as_ref().map_or(0, |table| table.bytes()));
+        self.lines
+            .put(id, lines.clone(), lines.as_ref().map_or(0, |lines| lines.bytes()));
+        (table, lines)
+    }
+
+    fn name(&self, wanted: &Wanted) -> Vec<((u64, u64), Arc<Named>)> {
+        let id = wanted.again.module.id;
+        let (table, lines) = self.symbols(&wanted.again);
+        let mut texts: HashSet<Arc<str>> = HashSet::new();
+        let mut intern = |text: &str| {
+            if let Some(known) = texts.get(text) {
+                return Arc::clone(known);
+            }
+            let new: Arc<str> = text.into();
+            texts.insert(Arc::clone(&new));
+            new
+        };
+        // The addresses of one function share its name.
+        let mut last: Option<(u64, Arc<str>)> = None;
+        let mut found = Vec::with_capacity(wanted.addresses.len());
+        for address in &wanted.addresses {
+            let hit = table.as_ref().ok().and_then(|table| table.function(*address));
+            let physical = hit.map(|hit| match &last {
+                Some((start, name)) if *start == hit.start => (hit.start, Arc::clone(name)),
+                _ => (hit.start, demangle::plain(hit.name)),
+            });
+            last.clone_from(&physical);
+            let functions = lines
+                .as_ref()
+                .map_or_else(Vec::new, |lines| lines.at(*address, &mut intern));
+            let named = Arc::new(named(functions, physical, table.as_ref().err().copied()));
+            self.names.put((id, *address), Arc::clone(&named), named.bytes());
+            found.push(((id, *address), named));
+        }
+        found
+    }
+}
+
+/// The physical function is called as the symbol table calls it; DWARF has the rest.
+fn named(mut functions: Vec<Function>, physical: Option<(u64, Arc<str>)>, why: Option<Unknown>) -> Named {
+    let start = physical.as_ref().map(|(start, _)| *start);
+    match (functions.last_mut(), physical) {
+        (Some(last), Some((_, name))) => last.name = name,
+        (None, Some((_, name))) => functions.push(function(name)),
+        _ => {}
+    }
+    // A line without a function's name says nothing that could be shown as one.
+    functions.retain(|function| !function.name.is_empty());
+    let is_whole = functions.last().is_some_and(|last| !last.inlined);
+    Named {
+        functions: if is_whole {
+            Ok(functions)
+        } else {
+            Err(why.unwrap_or(Unknown::NoSymbols))
+        },
+        start,
+    }
+}
+
+impl Named {
+    fn bytes(&self) -> usize {
+        let functions = self.functions.iter().flatten();
+        // Texts are shared by most: half is nearer to the truth than all.
+        functions
+            .map(|function| size_of::<Function>() + function.name.len() / 2 + 16)
+            .sum::<usize>()
+            + size_of::<Named>()
+    }
+}
+
+/// Symbols and lines of a module, from itself and from the file that it was stripped into.
+fn read(again: &Again) -> (Evidence<Table>, Option<Lines>) {
+    let Some(bytes) = again.bytes() else {
+        return (Err(Unknown::Gone), None);
+    };
+    let source = bytes.source();
+    let layout = match Layout::read(&source) {
+        Ok(layout) => layout,
+        Err(why) => return (Err(why), None),
+    };
+    let mut gathered = Gathered::default();
+    let is_full = gathered.add_file(&layout, &source);
+    let mut lines = Lines::read(&again.module.name, &layout, &source);
+    if !is_full || !lines::has_any(&layout) {
+        if let Some(file) = debug_file::find(again, &layout, &source) {
+            let source = Source::File(&file);
+            if let Ok(layout) = Layout::read(&source) {
+                if !is_full {
+                    gathered.add_file(&layout, &source);
+                }
+                lines = lines.or_else(|| Lines::read(&again.module.name, &layout, &source));
+            }
+        }
+    }
+    let table = gathered.table();
+    if table.is_empty() {
+        return (Err(Unknown::NoSymbols), lines);
+    }
+    (Ok(table), lines)
+}
+
+#[cfg(test)]
+mod tests;
