@@ -116,7 +116,7 @@ pub(in crate::observe) fn may_pause(thread: ThreadKey) -> Evidence<()> {
         .spawn(move || {
             let _place = place;
             // It can't be detached, as it doesn't stop; the end of this thread lets go of it.
-            let _ = tell.send(Seized::seize(thread.tid).map(drop));
+            let _ = tell.send(Seized::seize(thread.tid).map(|_| ()));
         })
         .map_err(|_| Unknown::Late)?;
     match told.recv_timeout(SLACK) {
@@ -298,14 +298,12 @@ mod tests {
     fn signals_that_come_meanwhile_are_delivered() {
         let busy = Busy::start();
         let real_time = libc::SIGRTMIN() + 3;
-        let mut sent = 0;
-        for signal in [libc::SIGUSR1, real_time].repeat(20) {
+        for (sent, signal) in (1..).zip([libc::SIGUSR1, real_time].repeat(20)) {
             let caught = catch_and(busy_key(&busy), LONG, |_| {
                 busy.signal(signal);
                 Vec::new()
             });
             assert!(caught.is_ok());
-            sent += 1;
             until("the signal", || busy.signals() == sent);
         }
     }
