@@ -453,19 +453,31 @@ mod tests {
         .unwrap()
     }
 
-    /// A sleeping process of root, to whom that is a stranger's.
-    fn sleeper() -> Program {
+    /// A sleeping process of ours that is no child of ours, so that nobody here waits for its end.
+    fn sleeper() -> (Program, Pid) {
         let program = Program::start(
             "sleeper",
-            "#include <unistd.h>\n#include <stdio.h>\nint main(void){puts(\"up\");fflush(stdout);for(;;)pause();}",
+            r#"
+            #include <stdio.h>
+            #include <signal.h>
+            #include <unistd.h>
+            #include <sys/prctl.h>
+            int main(void) {
+                if (fork()) for (;;) pause();
+                prctl(PR_SET_PDEATHSIG, SIGKILL);
+                printf("%d\n", getpid());
+                fflush(stdout);
+                for (;;) pause();
+            }
+            "#,
             &[],
         );
-        program.line();
+        let pid = Pid(program.line().trim().parse().unwrap());
         // Asleep, so that a `0` from wchan is a refusal.
         until("it to sleep", || {
-            glance::stack_pointer(&ProcRoot::live(), program.pid(), crate::model::Tid(program.pid().0)).is_ok()
+            glance::stack_pointer(&ProcRoot::live(), pid, crate::model::Tid(pid.0)).is_ok()
         });
-        program
+        (program, pid)
     }
 
     const PUBLIC: [&str; 7] = ["processes", "task_list", "stat", "status", "comm", "statm", "cgroup"];
@@ -490,8 +502,8 @@ mod tests {
         if !rustix::process::geteuid().is_root() {
             return;
         }
-        let program = sleeper();
-        let tried = as_nobody(program.pid(), CapabilitySet::empty());
+        let (_program, pid) = sleeper();
+        let tried = as_nobody(pid, CapabilitySet::empty());
         let trace: &[&str] = &["CAP_SYS_PTRACE", "same user"];
         let both: &[&str] = &["CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH", "same user"];
         check(
@@ -522,9 +534,7 @@ mod tests {
         if !rustix::process::geteuid().is_root() {
             return;
         }
-        let program = sleeper();
-        let pid = program.pid();
-        // The program is root's, whose capabilities the tracer must have, or CAP_SYS_PTRACE.
+        let (_program, pid) = sleeper();
         check(
             &as_nobody(pid, CapabilitySet::SYS_PTRACE),
             &[
@@ -537,6 +547,7 @@ mod tests {
                 "root",
                 "robust_list",
                 "perf_event",
+                "ptrace",
             ],
             &[
                 ("syscall", &["CAP_DAC_READ_SEARCH as well"]),
@@ -554,7 +565,8 @@ mod tests {
             ],
         );
         let perfmon = as_nobody(pid, CapabilitySet::PERFMON);
-        check(&perfmon, &["perf_event"], &[("maps", &["CAP_SYS_PTRACE"])]);
+        // Since Linux 6.15 it opens `maps` as well.
+        check(&perfmon, &["perf_event"], &[("memory", &["CAP_SYS_PTRACE"])]);
         check(
             &as_nobody(pid, CapabilitySet::SYS_PTRACE | CapabilitySet::DAC_READ_SEARCH),
             &["syscall", "wchan", "maps", "memory", "fd", "root", "perf_event"],
@@ -564,14 +576,24 @@ mod tests {
 
     #[test]
     fn a_process_of_the_same_user_is_open() {
-        let program = sleeper();
-        let tried = probe(&ProcRoot::live(), Some(program.pid()));
+        let (program, pid) = sleeper();
+        let tried = probe(&ProcRoot::live(), Some(pid));
         check(
             &tried,
-            &["syscall", "maps", "memory", "exe", "root", "fd", "robust_list"],
+            &[
+                "syscall",
+                "maps",
+                "memory",
+                "exe",
+                "root",
+                "fd",
+                "robust_list",
+                "ptrace",
+            ],
             &[],
         );
-        // It is a child of ours, whose end its parent waits for.
+        // A child of ours, whose end is waited for here, is never stopped.
+        let tried = probe(&ProcRoot::live(), Some(program.pid()));
         assert_eq!(of(&tried, "ptrace"), Some(Unknown::Ourselves));
     }
 

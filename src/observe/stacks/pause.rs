@@ -116,16 +116,16 @@ pub(in crate::observe) fn may_pause(thread: ThreadKey) -> Evidence<()> {
         .spawn(move || {
             let _place = place;
             // It can't be detached, as it doesn't stop; the end of this thread lets go of it.
-            let _ = tell.send(Seized::seize(thread.tid).map(drop));
+            let _ = tell.send(Seized::seize(thread.tid).map(|_| ()));
         })
         .map_err(|_| Unknown::Late)?;
     match told.recv_timeout(SLACK) {
         Ok(seized) => seized.map_err(|error| refusal(&root, thread, &error))?,
         Err(_) => return Err(Unknown::Late),
     }
-    // The next who looks shall not find a tracer, who would be us.
+    // Whoever looks next shall not find a tracer there, which would be us.
     let until = Instant::now() + SLACK;
-    while tracer_of(&root, thread) == Some(Pid(std::process::id())) && Instant::now() < until {
+    while tracer_of(&root, thread).is_some() && Instant::now() < until {
         std::thread::sleep(Duration::from_micros(100));
     }
     Ok(())
@@ -298,14 +298,12 @@ mod tests {
     fn signals_that_come_meanwhile_are_delivered() {
         let busy = Busy::start();
         let real_time = libc::SIGRTMIN() + 3;
-        let mut sent = 0;
-        for signal in [libc::SIGUSR1, real_time].repeat(20) {
+        for (sent, signal) in (1..).zip([libc::SIGUSR1, real_time].repeat(20)) {
             let caught = catch_and(busy_key(&busy), LONG, |_| {
                 busy.signal(signal);
                 Vec::new()
             });
             assert!(caught.is_ok());
-            sent += 1;
             until("the signal", || busy.signals() == sent);
         }
     }
