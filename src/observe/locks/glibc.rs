@@ -125,7 +125,7 @@ pub(super) fn mutex(wait: &FutexWait, window: &Window) -> Option<Shape> {
     let mut shape = Shape::of(LockKind::PthreadMutex, base);
     if kind == u32::MAX {
         shape.fits = true;
-        shape.state = "destroyed".to_owned();
+        "destroyed".clone_into(&mut shape.state);
         shape.claim = Claim::Nobody(Unknown::NotHeld);
         return Some(shape);
     }
@@ -301,7 +301,7 @@ fn semaphore(wait: &FutexWait, window: &Window) -> Option<Shape> {
     );
     let mut shape = Shape::of(LockKind::Semaphore, base);
     // SEM_VALUE_MAX. `private` is 128 for one of several processes, by the inverse of its name.
-    shape.fits = value <= i32::MAX as u32 && waiting < MOST_TID && matches!(private, 0 | 128);
+    shape.fits = i32::try_from(value).is_ok() && waiting < MOST_TID && matches!(private, 0 | 128);
     if private != 0 {
         shape.flags.push("process_shared");
     }
@@ -314,12 +314,12 @@ fn once(wait: &FutexWait, window: &Window) -> Option<Shape> {
     let word = window.u32(wait.address)?;
     let mut shape = Shape::of(LockKind::PthreadOnce, wait.address);
     shape.fits = word & 3 != 3;
-    shape.state = match word & 3 {
+    let state = match word & 3 {
         0 => "not begun",
         1 => "running",
         _ => "done",
-    }
-    .to_owned();
+    };
+    state.clone_into(&mut shape.state);
     shape.claim = Claim::Nobody(Unknown::OwnerNotRecorded);
     Some(shape)
 }

@@ -83,7 +83,7 @@ impl Seen {
             };
         }
         shape.claim = Claim::Nobody(Unknown::NoLockShape);
-        shape.state = "its memory does not look like one".to_owned();
+        "its memory does not look like one".clone_into(&mut shape.state);
         shape.flags.clear();
         shape.readers = None;
         Seen {
@@ -273,7 +273,7 @@ impl Looks {
             .unwrap_or_else(|| {
                 let mut seen = Seen::by_stack(Shape::of(waiting.at.kind(), wait.address));
                 if window.is_none() {
-                    seen.shape.state = "its memory could not be read".to_owned();
+                    "its memory could not be read".clone_into(&mut seen.shape.state);
                 }
                 seen
             }),
@@ -385,7 +385,7 @@ impl Looks {
                 Some("looks like a pthread mutex")
             } else if matches!(join, Some(Claim::Join(tid)) if owners.has(tid)) {
                 Some("looks like a join")
-            } else if matches!(musl, Some(_) if wait.value >> 31 != 0) {
+            } else if musl.is_some() && wait.value >> 31 != 0 {
                 Some("looks like a mutex of musl")
             } else if wait.operation == Operation::WaitBitset && wait.value == 2 {
                 Some("looks like a mutex of Rust's std")

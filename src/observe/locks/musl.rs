@@ -48,7 +48,7 @@ pub(super) fn mutex(wait: &FutexWait, window: &Window) -> Option<Shape> {
         }
     }
     let tid = word & WORD_TID;
-    let normal = kind & 15 == 0;
+    let normal = kind & (3 | 4 | 8) == 0;
     let call_is_one = match wait.operation {
         Operation::LockPi => kind & 8 != 0,
         Operation::Wait => wait.value & WAITERS != 0 && (!normal || wait.value & !WAITERS == EBUSY),
