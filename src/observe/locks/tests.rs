@@ -472,6 +472,8 @@ fn the_locks_of_rusts_std_are_named_and_their_owners_are_not() {
         "std-once",
     ];
     let looked = look(us(), &names);
+    let thread = looked.dump.threads.iter().find(|thread| &*thread.name == "std-mutex");
+    eprintln!("STACK {:#?}", thread.unwrap().stack);
     let check = |name: &str, kind: LockKind, mode: WaitMode, owner: Unknown, state: &str| {
         let (lock, wait) = looked.lock(name);
         assert_eq!((lock.kind, wait.mode), (kind, mode), "{name}: {lock:?} {wait:?}");

@@ -113,13 +113,16 @@ pub(super) fn waiting(stack: &Stack) -> Option<Waiting> {
             }
             return None;
         };
-        for function in functions {
-            let name = bare(&function.name);
-            if name == "lll_lock_wait_private" {
-                private = true;
-            } else if !is_carrier(name) {
-                break 'found (depth, Arc::clone(&function.name), module.clone());
-            }
+        private |= functions
+            .iter()
+            .any(|function| bare(&function.name) == "lll_lock_wait_private");
+        let mut telling = functions.iter().filter(|function| !is_carrier(bare(&function.name)));
+        // Of functions that the compiler has put into one, the first that is known tells.
+        let known = telling
+            .clone()
+            .find(|function| of_function(&function.name, &stack.frames[depth..]).is_some());
+        if let Some(function) = known.or_else(|| telling.next_back()) {
+            break 'found (depth, Arc::clone(&function.name), module.clone());
         }
     };
     let outer = &stack.frames[depth..stack.frames.len().min(DEEPEST)];
@@ -181,6 +184,8 @@ fn is_carrier(name: &str) -> bool {
         "kernel_vsyscall",
         "do_futex_wait",
         "lll_lock_wait",
+        "lll_lock_wait_private",
+        "lll_mutex_lock_optimized",
         "lll_timedlock_wait",
         "lll_clocklock_wait",
         "lll_robust_lock_wait",
