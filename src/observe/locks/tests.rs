@@ -176,6 +176,14 @@ fn every_kind_of_mutex_names_its_owner() {
         "self",
     ];
     let looked = target.look(target.pid(), &names);
+    // The kernel has told its thread of the deadlock, and glibc has put it to sleep elsewhere for good.
+    let looked_at_last = target.look(target.pid(), &["refused"]);
+    let (lock, _) = looked_at_last.lock("refused");
+    assert_eq!(
+        (lock.kind, lock.owner.clone()),
+        (LockKind::PthreadMutex, Err(Unknown::OwnerNotRecorded))
+    );
+    assert!(lock.state.starts_with("the kernel refused the lock"), "{lock:?}");
     for name in names {
         let (lock, wait) = looked.lock(name);
         assert_eq!(lock.kind, LockKind::PthreadMutex, "{name}: {lock:?}");
