@@ -233,7 +233,7 @@ pub struct Lock {
     pub flags: Vec<&'static str>,
     pub place: LockPlace,
     pub owner: Evidence<Owner>,
-    /// Other threads that hold it with proof: readers that a ledger names.
+    /// How many readers hold it, where the lock counts them or a ledger names them. 0: none does.
     pub readers: Option<u32>,
     /// What spoke for the kind: `stack and memory`, `stack`, `call` (the futex operation), `ledger`, `nothing`.
     pub told_by: &'static str,

@@ -68,12 +68,22 @@ pub(super) fn identify(root: &ProcRoot, dump: &Dump, complete: bool) -> Vec<(Loc
     found.into_iter().map(|(_, lock, waits)| (lock, waits)).collect()
 }
 
+/// To whom a lock belongs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Holder {
+    Process(u32),
+    OpenFile,
+    /// The kernel does not list it for our namespace.
+    #[default]
+    Hidden,
+}
+
 /// What `/proc/locks` says of a process' wait for an inode.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct WaitsFor {
-    /// `None`: it is not in the list. More than one: they cannot be told apart.
+    /// None: it is not in the list. More than one: they cannot be told apart.
     holders: usize,
-    holder: Option<Option<u32>>,
+    holder: Holder,
     write: bool,
 }
 
@@ -89,10 +99,12 @@ fn waits_for(locks: &[FileLock], pid: Pid, kind: Kind, inode: u64) -> WaitsFor {
         found.write |= waiting.write;
         if !numbers.contains(&waiting.number) {
             numbers.push(waiting.number);
-            found.holder = locks
-                .iter()
-                .find(|lock| !lock.waits && lock.number == waiting.number)
-                .map(|lock| lock.process);
+            let holder = locks.iter().find(|lock| !lock.waits && lock.number == waiting.number);
+            found.holder = match holder.map(|lock| lock.process) {
+                Some(Some(process)) => Holder::Process(process),
+                Some(None) => Holder::OpenFile,
+                None => Holder::Hidden,
+            };
         }
     }
     found.holders = numbers.len();
@@ -113,8 +125,8 @@ fn lock(
         |_| format!("descriptor {descriptor}"),
         |path| path.to_string_lossy().into_owned(),
     );
-    let (owner, state): (Evidence<Owner>, String) = match (waits_for.holders, waits_for.holder.flatten()) {
-        (1, Some(process)) if process == pid.0 => (
+    let (owner, state): (Evidence<Owner>, String) = match (waits_for.holders, waits_for.holder) {
+        (1, Holder::Process(process)) if process == pid.0 => (
             only.map(|tid| Owner::Thread {
                 tid,
                 proof: Proof::KernelLock,
@@ -122,16 +134,16 @@ fn lock(
             .ok_or(Unknown::OwnerNotRecorded),
             "held by this process itself".to_owned(),
         ),
-        (1, Some(process)) => (
+        (1, Holder::Process(process)) => (
             Ok(Owner::Foreign { own_tid: process }),
             format!("held by process {process}"),
         ),
-        (1, None) if waits_for.holder.is_some() => (
+        (1, Holder::OpenFile) => (
             Err(Unknown::OwnerNotRecorded),
             "held by an open file, whoever has it".to_owned(),
         ),
         (0, _) => (Err(Unknown::NotHeld), "not in the kernel's list".to_owned()),
-        (1, _) => (Err(Unknown::Denied), "its holder is not in our namespace".to_owned()),
+        (1, Holder::Hidden) => (Err(Unknown::Denied), "its holder is not in our namespace".to_owned()),
         (several, _) => (
             Err(Unknown::OwnerNotRecorded),
             format!("behind one of {several} locks of this file"),
@@ -197,9 +209,9 @@ mod tests {
             let found = waits_for(&locks, Pid(pid), kind, inode);
             (found.holders, found.holder)
         };
-        assert_eq!(of(8, Kind::Flock, 42), (1, Some(Some(7))));
-        assert_eq!(of(8, Kind::Posix, 42), (0, None));
-        assert_eq!(of(8, Kind::OpenFile, 43), (1, Some(None)));
+        assert_eq!(of(8, Kind::Flock, 42), (1, Holder::Process(7)));
+        assert_eq!(of(8, Kind::Posix, 42), (0, Holder::Hidden));
+        assert_eq!(of(8, Kind::OpenFile, 43), (1, Holder::OpenFile));
     }
 
     #[test]

@@ -156,7 +156,6 @@ mod tests {
             assert_eq!(found, expected.map(Decoded::Wait), "{code:x}");
         };
         check(0x80, 2, 0, Some(plain(0x7000, 2, Operation::Wait)));
-        check(0xdead_0000_0080, 2, 0, None);
         check(0xdead_0000_0000_0080, 2, 0, Some(plain(0x7000, 2, Operation::Wait)));
         check(0x189, 0, 0, Some(plain(0x7000, 0, Operation::WaitBitset)));
         check(0x86, 0, 0, Some(plain(0x7000, 0, Operation::LockPi)));

@@ -125,7 +125,7 @@ pub(super) fn mutex(wait: &FutexWait, window: &Window) -> Option<Shape> {
     let mut shape = Shape::of(LockKind::PthreadMutex, base);
     if kind == u32::MAX {
         shape.fits = true;
-        shape.state = "destroyed".to_owned();
+        "destroyed".clone_into(&mut shape.state);
         shape.claim = Claim::Nobody(Unknown::NotHeld);
         return Some(shape);
     }
@@ -207,7 +207,8 @@ fn flags(kind: u32) -> Vec<&'static str> {
         (PROCESS_SHARED, "process_shared"),
         (ELISION, "elided"),
     ] {
-        if kind & bit != 0 {
+        // Every robust mutex has the shared bit, because the kernel wakes its waiters so.
+        if kind & bit != 0 && !(bit == PROCESS_SHARED && kind & ROBUST != 0) {
             flags.push(name);
         }
     }
@@ -301,7 +302,7 @@ fn semaphore(wait: &FutexWait, window: &Window) -> Option<Shape> {
     );
     let mut shape = Shape::of(LockKind::Semaphore, base);
     // SEM_VALUE_MAX. `private` is 128 for one of several processes, by the inverse of its name.
-    shape.fits = value <= i32::MAX as u32 && waiting < MOST_TID && matches!(private, 0 | 128);
+    shape.fits = i32::try_from(value).is_ok() && waiting < MOST_TID && matches!(private, 0 | 128);
     if private != 0 {
         shape.flags.push("process_shared");
     }
@@ -314,12 +315,12 @@ fn once(wait: &FutexWait, window: &Window) -> Option<Shape> {
     let word = window.u32(wait.address)?;
     let mut shape = Shape::of(LockKind::PthreadOnce, wait.address);
     shape.fits = word & 3 != 3;
-    shape.state = match word & 3 {
+    let state = match word & 3 {
         0 => "not begun",
         1 => "running",
         _ => "done",
-    }
-    .to_owned();
+    };
+    state.clone_into(&mut shape.state);
     shape.claim = Claim::Nobody(Unknown::OwnerNotRecorded);
     Some(shape)
 }
@@ -533,7 +534,7 @@ mod tests {
     #[test]
     fn the_kind_tells_the_flags() {
         assert_eq!(flags(0), [""; 0]);
-        assert_eq!(flags(1 | 0x10 | 0x80), ["recursive", "robust", "process_shared"]);
+        assert_eq!(flags(1 | 0x10 | 0x80), ["recursive", "robust"]);
         assert_eq!(flags(2 | 0x20), ["error_checking", "priority_inheritance"]);
         assert_eq!(flags(3), ["adaptive"]);
         let shape = mutex(&wait(0x1000, 2, Operation::Wait), &window(&[(0, 2), (16, u32::MAX)])).unwrap();

@@ -83,7 +83,7 @@ impl Seen {
             };
         }
         shape.claim = Claim::Nobody(Unknown::NoLockShape);
-        shape.state = "its memory does not look like one".to_owned();
+        "its memory does not look like one".clone_into(&mut shape.state);
         shape.flags.clear();
         shape.readers = None;
         Seen {
@@ -273,7 +273,7 @@ impl Looks {
             .unwrap_or_else(|| {
                 let mut seen = Seen::by_stack(Shape::of(waiting.at.kind(), wait.address));
                 if window.is_none() {
-                    seen.shape.state = "its memory could not be read".to_owned();
+                    "its memory could not be read".clone_into(&mut seen.shape.state);
                 }
                 seen
             }),
@@ -385,7 +385,7 @@ impl Looks {
                 Some("looks like a pthread mutex")
             } else if matches!(join, Some(Claim::Join(tid)) if owners.has(tid)) {
                 Some("looks like a join")
-            } else if matches!(musl, Some(_) if wait.value >> 31 != 0) {
+            } else if musl.is_some() && wait.value >> 31 != 0 {
                 Some("looks like a mutex of musl")
             } else if wait.operation == Operation::WaitBitset && wait.value == 2 {
                 Some("looks like a mutex of Rust's std")
@@ -523,4 +523,135 @@ fn put_together(futexes: Vec<(Lock, Vec<LockWait>)>, files: Vec<(Lock, Vec<LockW
     }
     found.waits.sort_by_key(|wait| wait.tid);
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::{ProcRoot, calls};
+    use crate::model::{Call, Pid, ThreadState};
+    use crate::observe::locks::made;
+    use crate::observe::locks::waiting::tests::stack;
+    use crate::observe::locks::words::tests::Made;
+    use proptest::prelude::*;
+
+    const FUNCTIONS: &[&str] = &[
+        "",
+        "pthread_mutex_lock",
+        "pthread_rwlock_rdlock",
+        "pthread_rwlock_wrlock",
+        "pthread_cond_wait",
+        "pthread_barrier_wait",
+        "sem_wait",
+        "pthread_once",
+        "pthread_join",
+        "puts",
+        "std::sys::sync::mutex::futex::Mutex::lock_contended",
+        "std::sys::sync::rwlock::futex::RwLock::write_contended",
+        "parking_lot::raw_mutex::RawMutex::lock_slow",
+        "std::latch::wait() const",
+        "runtime.futex",
+        "work",
+    ];
+
+    fn sleeping(tid: u32, address: u64, operation: u64, value: u32, function: &str) -> crate::model::DumpThread {
+        let mut thread = made::thread(tid, tid + 100, ThreadState::Sleeping);
+        thread.stack = Ok(stack(&[("", "/usr/lib/libc.so.6"), (function, "/usr/lib/libc.so.6")]));
+        thread.call = Ok(Call {
+            number: (0..1000).find(|number| calls::name(*number) == Some("futex")),
+            arguments: [address, operation, u64::from(value), 0, 0, 0],
+            stack_pointer: 0x7000,
+            program_counter: 0x1000,
+        });
+        thread
+    }
+
+    fn locks(threads: Vec<crate::model::DumpThread>, memory: &Made) -> Found {
+        let mut dump = made::dump(Pid(1), &[]);
+        dump.threads = threads;
+        let around = Surroundings {
+            memory,
+            space: None,
+            symbols: None,
+        };
+        let mut owners = Owners::new(&ProcRoot::captured("/nowhere"), &dump, true);
+        put_together(of_futexes(&dump, &around, &mut owners), Vec::new())
+    }
+
+    #[test]
+    fn the_same_memory_has_an_owner_only_where_the_stack_says_what_it_is() {
+        let mut bytes = vec![0; 4096];
+        bytes[0x100] = 2;
+        bytes[0x108] = 102;
+        let memory = Made { start: 0x10000, bytes };
+        let owner = |function: &str| {
+            let waiting = sleeping(1, 0x10100, 0x80, 2, function);
+            let other = made::thread(2, 102, ThreadState::Sleeping);
+            locks(vec![waiting, other], &memory).locks[0].owner.clone()
+        };
+        let proved = Owner::Thread {
+            tid: Tid(2),
+            proof: Proof::Recorded,
+        };
+        assert_eq!(owner("pthread_mutex_lock"), Ok(proved));
+        assert_eq!(owner("puts"), Err(Unknown::OwnerNotRecorded));
+        assert_eq!(owner("work_of_no_library"), Err(Unknown::OwnerNotRecorded));
+        assert_eq!(owner(""), Err(Unknown::NoLockShape));
+    }
+
+    #[test]
+    fn a_layout_that_one_condition_variable_shows_is_that_of_all() {
+        let mut bytes = vec![0; 4096];
+        let mut put = |at: usize, value: u32| bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+        // New, at 0x100, and sure: a pointer lies before it.
+        for (at, value) in [(0xf8, 0x5555_5000), (0x100, 2003), (0x108, 2000), (0x11c, 8)] {
+            put(at, value);
+        }
+        // At 0x200 or 0x1f8.
+        for (at, value) in [(0x1f8, 6), (0x200, 4), (0x208, 2), (0x21c, 8)] {
+            put(at, value);
+        }
+        let memory = Made { start: 0x10000, bytes };
+        let sure = || sleeping(1, 0x10120, 0x189, 0, "pthread_cond_wait");
+        let unsure = || sleeping(2, 0x10220, 0x189, 0, "pthread_cond_wait");
+        let found = locks(vec![sure(), unsure()], &memory).locks;
+        let addresses: Vec<_> = found.iter().map(|lock| (lock.address, &*lock.state)).collect();
+        assert_eq!(addresses, [(0x10100, "1 waiting"), (0x10200, "1 waiting")]);
+        let alone = &locks(vec![unsure()], &memory).locks[0];
+        assert_eq!(alone.state, "1 waiting; it may begin 8 bytes before");
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_memory_holds_an_owner_is_a_living_thread(
+            words in prop::collection::vec(prop_oneof![0..4u32, 100..106u32, 16..40u32, any::<u32>()], 256),
+            sleepers in prop::collection::vec(
+                (0..256u64, prop_oneof![Just(0x80u64), Just(0x189), Just(0x109), Just(0x86)], prop_oneof![0..4u32, 100..106u32, any::<u32>()], 0..FUNCTIONS.len()),
+                1..6,
+            ),
+        ) {
+            let bytes = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+            let memory = Made { start: 0x10000, bytes };
+            let mut threads: Vec<_> = sleepers
+                .iter()
+                .enumerate()
+                .map(|(at, (word, operation, value, function))| {
+                    sleeping(at as u32 + 1, 0x10000 + word * 4, *operation, *value, FUNCTIONS[*function])
+                })
+                .collect();
+            threads.push(made::thread(50, 105, ThreadState::Zombie));
+            let found = locks(threads, &memory);
+            prop_assert_eq!(found.waits.len(), sleepers.len());
+            for lock in &found.locks {
+                match &lock.owner {
+                    Ok(Owner::Thread { tid, .. }) => prop_assert!(tid.0 <= sleepers.len() as u32, "{:?}", lock),
+                    Ok(Owner::Ended { own_tid }) => prop_assert_eq!(*own_tid, 105),
+                    Ok(owner) => prop_assert!(false, "{:?}", owner),
+                    Err(_) => {}
+                }
+                let own = found.waits.iter().filter(|wait| std::ptr::eq(&raw const found.locks[wait.lock], lock));
+                prop_assert_eq!(own.count(), lock.waiters.len());
+            }
+        }
+    }
 }

@@ -48,7 +48,7 @@ pub(super) fn mutex(wait: &FutexWait, window: &Window) -> Option<Shape> {
         }
     }
     let tid = word & WORD_TID;
-    let normal = kind & 15 == 0;
+    let normal = kind & (3 | 4 | 8) == 0;
     let call_is_one = match wait.operation {
         Operation::LockPi => kind & 8 != 0,
         Operation::Wait => wait.value & WAITERS != 0 && (!normal || wait.value & !WAITERS == EBUSY),
@@ -109,12 +109,12 @@ mod tests {
             let shape = mutex(&wait, &Window { start: 0x1000, bytes }).unwrap();
             assert_eq!((shape.address, shape.fits, shape.claim), (0x1000, fits, claim));
         };
-        check(0, WAITERS | 16, true, Claim::Nobody(Unknown::OwnerNotRecorded));
-        check(1, WAITERS | 42, true, Claim::FutexWord(42));
-        check(2, WAITERS | 42, true, Claim::FutexWord(42));
+        check(0, WAITERS | EBUSY, true, Claim::Nobody(Unknown::OwnerNotRecorded));
+        check(1, WAITERS | 0x2a, true, Claim::FutexWord(42));
+        check(2, WAITERS | 0x2a, true, Claim::FutexWord(42));
         // glibc's value, and no type of a mutex.
         check(0, 2, false, Claim::Nobody(Unknown::OwnerNotRecorded));
-        check(3, WAITERS | 42, false, Claim::FutexWord(42));
+        check(3, WAITERS | 0x2a, false, Claim::FutexWord(42));
         check(4, WAITERS | OWNER_DIED, true, Claim::Nobody(Unknown::NotHeld));
     }
 }

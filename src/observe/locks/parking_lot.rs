@@ -98,7 +98,7 @@ pub(super) fn lock(what: What, key: u64, around: &Window) -> Option<Shape> {
         // 1 parked, 2 a writer parked, 4 upgradable, 8 a writer, readers above.
         What::Rwlock(_) => {
             let readers = word >> 4;
-            if word & 3 == 0 || readers > 1 << 22 || (word & 8 != 0 && readers > 1) {
+            if word & (1 | 2) == 0 || readers > 1 << 22 || (word & 8 != 0 && readers > 1) {
                 return None;
             }
             let (state, count) = match (word & 8 != 0, readers) {

@@ -81,7 +81,7 @@ static void *run_once(void *unused) { pthread_once(&once_control, once_body); re
 static void *put(void *file) { fputs("x", file); return 0; }
 
 static pthread_mutex_t normal, recursive, error_checking, adaptive, robust, inheriting, shared, robust_checking;
-static pthread_mutex_t abandoned, self, handed = PTHREAD_MUTEX_INITIALIZER;
+static pthread_mutex_t abandoned, self, twice, handed = PTHREAD_MUTEX_INITIALIZER;
 static pthread_rwlock_t behind_readers = PTHREAD_RWLOCK_INITIALIZER, behind_writer = PTHREAD_RWLOCK_INITIALIZER, preferring;
 static pthread_cond_t cond = PTHREAD_COND_INITIALIZER, used_cond = PTHREAD_COND_INITIALIZER, relock_cond = PTHREAD_COND_INITIALIZER;
 static pthread_mutex_t used_mutex = PTHREAD_MUTEX_INITIALIZER;
@@ -138,6 +138,9 @@ static void mutexes(void) {
     sem_wait(&ready);
     make(&self, PTHREAD_MUTEX_NORMAL, 0, 0, 0);
     spawn("self", lock_twice, &self);
+    make(&twice, PTHREAD_MUTEX_NORMAL, 0, PTHREAD_PRIO_INHERIT, 0);
+    say("refused", &twice, 0);
+    spawn("refused", lock_twice, &twice);
     while (!*(volatile int *)((char *)&self + 8)) sched_yield();
     say("self", &self, *(volatile int *)((char *)&self + 8));
 }

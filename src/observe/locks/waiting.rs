@@ -113,13 +113,16 @@ pub(super) fn waiting(stack: &Stack) -> Option<Waiting> {
             }
             return None;
         };
-        for function in functions {
-            let name = bare(&function.name);
-            if name == "lll_lock_wait_private" {
-                private = true;
-            } else if !is_carrier(name) && !is_part(function, module.as_deref()) {
-                break 'found (depth, Arc::clone(&function.name), module.clone());
-            }
+        private |= functions
+            .iter()
+            .any(|function| bare(&function.name) == "lll_lock_wait_private");
+        let mut telling = functions.iter().filter(|function| !is_carrier(bare(&function.name)));
+        // Of functions that the compiler has put into one, the first that is known tells.
+        let known = telling
+            .clone()
+            .find(|function| of_function(&function.name, &stack.frames[depth..]).is_some());
+        if let Some(function) = known.or_else(|| telling.next_back()) {
+            break 'found (depth, Arc::clone(&function.name), module.clone());
         }
     };
     let outer = &stack.frames[depth..stack.frames.len().min(DEEPEST)];
@@ -136,12 +139,6 @@ pub(super) fn waiting(stack: &Stack) -> Option<Waiting> {
         })
     };
     Some(Waiting { at, function, module })
-}
-
-/// With debug information libc shows functions that it put into its own, under names of its build
-/// (`lll_mutex_lock_optimized`): what they are part of has the name that counts.
-fn is_part(function: &Function, module: Option<&str>) -> bool {
-    function.inlined && module.is_some_and(is_libc) && glibc::waits(bare(&function.name)).is_none()
 }
 
 fn of_function(function: &str, outer: &[Frame]) -> Option<At> {
@@ -187,6 +184,8 @@ fn is_carrier(name: &str) -> bool {
         "kernel_vsyscall",
         "do_futex_wait",
         "lll_lock_wait",
+        "lll_lock_wait_private",
+        "lll_mutex_lock_optimized",
         "lll_timedlock_wait",
         "lll_clocklock_wait",
         "lll_robust_lock_wait",
