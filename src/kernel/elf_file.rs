@@ -269,6 +269,8 @@ pub struct Symbol {
     pub name: u32,
     pub kind: SymbolKind,
     pub binding: Binding,
+    /// The section that it lies in.
+    pub section: u16,
     pub address: u64,
     pub size: u64,
 }
@@ -314,6 +316,7 @@ pub fn parse_symbol(entry: &[u8]) -> Option<Symbol> {
             2 => Binding::Weak,
             _ => Binding::Local,
         },
+        section,
         address: long(entry, 8)?,
         size: long(entry, 16)?,
     })

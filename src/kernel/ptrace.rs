@@ -146,11 +146,12 @@ fn look(tid: Tid) -> io::Result<Option<Stop>> {
             _ => Err(error),
         };
     }
-    // SAFETY: waitid fills these two, or leaves the zeros that say that there is no news.
-    let (pid, status) = unsafe { (news.si_pid(), news.si_status()) };
-    if pid == 0 {
+    // No news leaves the zeros.
+    if news.si_signo == 0 {
         return Ok(None);
     }
+    // SAFETY: news of a child have a status in this place, and waitid gives no others.
+    let status = unsafe { news.si_status() };
     Ok(Some(meaning(news.si_code, status)))
 }
 

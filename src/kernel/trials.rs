@@ -151,7 +151,10 @@ pub(crate) struct Busy {
 
 impl Busy {
     pub(crate) fn start() -> Busy {
-        Busy::with(&[])
+        let busy = Busy::with(&[]);
+        // It has begun, and is no longer in what it did before.
+        busy.runs_on();
+        busy
     }
 
     /// Its thread waits for signals instead.

@@ -10,16 +10,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::capabilities;
+use super::glance;
 use super::locks;
 use super::memory;
 use super::sampler::{Failed, SHORTEST_INTERVAL, Shared, Watched, nanos};
 use super::stacks::StackOptions;
 use super::threads::{FileBudget, PassError, ProcessReader, resolve};
 use super::{Capability, SamplerCost};
-use crate::kernel::{clock, cmdline};
+use crate::kernel::{ProcRoot, cgroup, clock, cmdline};
 use crate::model::{
-    Census, Dump, Finding, LockReport, MemoryMap, Nanos, Pid, ProcessDetails, ProcessKey, Snapshot, Thread,
-    ThreadDetails, Tid, Unknown,
+    Census, Dump, Evidence, Finding, GroupUse, LockReport, MemoryMap, Nanos, Pid, ProcessDetails, ProcessKey, Snapshot,
+    Thread, ThreadDetails, Tid, Unknown,
 };
 
 /// Nobody waits for longer.
@@ -45,6 +46,28 @@ pub enum InspectError {
     Stopped,
     #[error("could not read {path}")]
     Unreadable { path: String, source: std::io::Error },
+}
+
+/// What the process' control group has used and may use.
+fn group_use(root: &ProcRoot, key: ProcessKey) -> Evidence<GroupUse> {
+    // The groups of a captured tree are not ours to look into.
+    if root.is_captured() {
+        return Err(Unknown::NotCaptured);
+    }
+    let groups = cgroup::parse(&glance::small(root, &root.process(key.pid).join("cgroup"))?);
+    let mounts = glance::small(root, &root.path().join("self/mountinfo"))?;
+    let used = cgroup::parse_mounts(&String::from_utf8_lossy(&mounts)).used(&groups);
+    if !matches!(resolve(root, key.pid), Ok(Some(now)) if now == key) {
+        return Err(Unknown::Gone);
+    }
+    Ok(GroupUse {
+        cpu: used.cpu.ok_or(Unknown::NoGroupFile),
+        periods: used.periods.ok_or(Unknown::NoGroupFile),
+        throttled_periods: used.throttled_periods.ok_or(Unknown::NoGroupFile),
+        throttled: used.throttled.ok_or(Unknown::NoGroupFile),
+        memory_bytes: used.memory_bytes.ok_or(Unknown::NoGroupFile),
+        memory_limit: used.memory_limit.ok_or(Unknown::NoGroupFile),
+    })
 }
 
 /// One thread, looked at alone.
@@ -313,6 +336,7 @@ impl Inspector {
             started_at,
             command_line,
             command_line_cut,
+            group: group_use(root, key),
         }
     }
 

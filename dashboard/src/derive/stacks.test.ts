@@ -16,7 +16,7 @@ const answer = (): Stacks => ({
   threads: [
     { tid: 1, name: "app", stack: 1, state: "runnable" as ThreadState }, { tid: 2, name: "worker-1", stack: 0, state: "sleeping" as ThreadState },
     { tid: 3, name: "worker-2", stack: 0, state: "disk_sleep" as ThreadState }, { tid: 4, name: "busy", stack: null, state: "runnable" as ThreadState }, { tid: 5, name: "busy", stack: null, state: "runnable" as ThreadState },
-  ].map((each) => ({ ...each, state_letter: "S", unknown: each.stack === null ? { reason: "not_applicable", code: "running", why: "it was running", need: null, fix: null } : null })),
+  ].map((each) => ({ ...each, state_letter: "S", java_state: null, unknown: each.stack === null ? { reason: "not_applicable", code: "running", why: "it was running", need: null, fix: null } : null })),
   unknown: {},
 });
 

@@ -191,7 +191,8 @@ export function pictureOf(part: Part, sizes: Sizes): Picture {
       row += took;
     }
     const [first, last] = [rows[0], rows.at(-1)];
-    if (first !== undefined && last !== undefined) spots.set(id, { u, v: (first + last) / 2 });
+    // On a narrow page the way to the root goes straight down, so that it stays in sight.
+    if (first !== undefined && last !== undefined) spots.set(id, { u, v: sizes.down ? first : (first + last) / 2 });
     return Math.max(1, row - from);
   };
 

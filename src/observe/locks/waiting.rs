@@ -117,7 +117,7 @@ pub(super) fn waiting(stack: &Stack) -> Option<Waiting> {
             let name = bare(&function.name);
             if name == "lll_lock_wait_private" {
                 private = true;
-            } else if !is_carrier(name) && !is_part_of(function, functions) {
+            } else if !is_carrier(name) && !is_part(function, module.as_deref()) {
                 break 'found (depth, Arc::clone(&function.name), module.clone());
             }
         }
@@ -138,11 +138,10 @@ pub(super) fn waiting(stack: &Stack) -> Option<Waiting> {
     Some(Waiting { at, function, module })
 }
 
-/// Whether the compiler put this function into one that waits: with debug information `pthread_mutex_lock` has an
-/// inlined `lll_mutex_lock_optimized` within it, which says less.
-fn is_part_of(function: &Function, functions: &[Function]) -> bool {
-    let known = |name: &str| of_function(name, &[]).is_some();
-    function.inlined && !known(&function.name) && functions.iter().any(|outer| known(&outer.name))
+/// With debug information libc shows functions that it put into its own, under names of its build
+/// (`lll_mutex_lock_optimized`): what they are part of has the name that counts.
+fn is_part(function: &Function, module: Option<&str>) -> bool {
+    function.inlined && module.is_some_and(is_libc) && glibc::waits(bare(&function.name)).is_none()
 }
 
 fn of_function(function: &str, outer: &[Frame]) -> Option<At> {
@@ -235,7 +234,7 @@ fn is_thread_library(module: &str) -> bool {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::model::{Function, Place, StackEnd, StackSource, Unknown};
+    use crate::model::{Place, StackEnd, StackSource, Unknown};
 
     /// A stack of these functions, innermost first; an empty name is one without a symbol.
     pub(in super::super) fn stack(functions: &[(&str, &str)]) -> Arc<Stack> {
@@ -247,13 +246,14 @@ pub(super) mod tests {
                 functions: if name.is_empty() {
                     Err(Unknown::NoSymbols)
                 } else {
-                    let one = |part: &str| Function {
+                    let last = name.split('|').count() - 1;
+                    let one = |(at, part): (usize, &str)| Function {
                         name: Arc::from(part),
                         file: None,
                         line: None,
-                        inlined: false,
+                        inlined: at < last,
                     };
-                    Ok(name.split('|').map(one).collect())
+                    Ok(name.split('|').enumerate().map(one).collect())
                 },
                 function_offset: None,
             }),
@@ -310,16 +310,12 @@ pub(super) mod tests {
             frames.extend([("___pthread_mutex_lock", LIBC), ("work", "/bin/app")]);
             assert_eq!(at(&frames), Some(At::Mutex), "{frames:?}");
         }
-    }
-
-    #[test]
-    fn what_the_compiler_put_into_a_waiting_function_is_part_of_it() {
-        let frames = [
+        // With debug information, parts of the function have names too.
+        let parts = [
             ("futex_wait|__GI___lll_lock_wait", LIBC),
-            ("lll_mutex_lock_optimized|pthread_mutex_lock", LIBC),
-            ("work", "/bin/app"),
+            ("lll_mutex_lock_optimized|___pthread_mutex_lock", LIBC),
         ];
-        assert_eq!(at(&frames), Some(At::Mutex));
+        assert_eq!(at(&parts), Some(At::Mutex));
     }
 
     #[test]

@@ -40,7 +40,8 @@ pub(super) mod number {
     pub const KEPT: &[usize] = &[19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30];
 }
 
-const REGISTERS: usize = 33;
+/// Those above are not needed to find a caller.
+const REGISTERS: usize = if cfg!(target_arch = "aarch64") { 32 } else { 17 };
 /// No expression of real unwind information takes more steps.
 const MOST_STEPS: u32 = 1000;
 /// So many entries of a section without an index are listed.
@@ -50,20 +51,29 @@ type Bytes<'a> = EndianSlice<'a, LittleEndian>;
 
 /// What is known of a thread's registers in one frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct RegisterFile([Option<u64>; REGISTERS]);
+pub(super) struct RegisterFile {
+    /// A bit for each; the value of an unknown one is 0 and is never given out.
+    known: u32,
+    values: [u64; REGISTERS],
+}
 
 impl RegisterFile {
     pub fn nothing() -> RegisterFile {
-        RegisterFile([None; REGISTERS])
+        RegisterFile {
+            known: 0,
+            values: [0; REGISTERS],
+        }
     }
 
     pub fn get(&self, register: usize) -> Option<u64> {
-        self.0.get(register).copied().flatten()
+        let value = *self.values.get(register)?;
+        (self.known & 1 << register != 0).then_some(value)
     }
 
     pub fn set(&mut self, register: usize, value: Option<u64>) {
-        if let Some(place) = self.0.get_mut(register) {
-            *place = value;
+        if let Some(place) = self.values.get_mut(register) {
+            *place = value.unwrap_or(0);
+            self.known = self.known & !(1 << register) | u32::from(value.is_some()) << register;
         }
     }
 
@@ -71,7 +81,7 @@ impl RegisterFile {
     fn kept(&self) -> RegisterFile {
         let mut kept = RegisterFile::nothing();
         for register in number::KEPT {
-            kept.0[*register] = self.0[*register];
+            kept.set(*register, self.get(*register));
         }
         kept
     }
@@ -110,13 +120,9 @@ pub(super) struct Row {
     encoding: Encoding,
 }
 
-/// What came of asking a row for the caller.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Step {
-    Caller {
-        return_address: u64,
-        registers: RegisterFile,
-    },
+/// Why a row gives no caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stop {
     /// Nobody called this frame.
     Start,
     /// This register would have to be known.
@@ -126,30 +132,22 @@ pub(super) enum Step {
     Nonsense,
 }
 
-/// An expression's value, or what hindered it.
-type Worth = Result<u64, Step>;
-
 impl Row {
-    pub fn apply(&self, registers: &RegisterFile, memory: &mut dyn Memory) -> Step {
-        match self.caller(registers, memory) {
-            Ok(step) | Err(step) => step,
-        }
-    }
-
-    fn caller(&self, registers: &RegisterFile, memory: &mut dyn Memory) -> Result<Step, Step> {
+    /// The return address, and the caller's registers.
+    pub fn apply(&self, registers: &RegisterFile, memory: &mut dyn Memory) -> Result<(u64, RegisterFile), Stop> {
         if self.return_address == How::Undefined {
-            return Ok(Step::Start);
+            return Err(Stop::Start);
         }
         let frame = match &self.frame {
             FrameAddress::Register(register, offset) => registers
                 .get(*register)
-                .ok_or(Step::Needs(*register))?
+                .ok_or(Stop::Needs(*register))?
                 .wrapping_add_signed(*offset),
             FrameAddress::Expression(code) => self.evaluate(code, None, registers, memory)?,
         };
         let return_address = self
             .worth(&self.return_address, number::RETURN, frame, registers, memory)?
-            .ok_or(Step::Nonsense)?;
+            .ok_or(Stop::Nonsense)?;
         let mut theirs = registers.kept();
         // By the psABI the frame's address is what the stack pointer was before the call.
         theirs.set(number::STACK, Some(frame));
@@ -162,10 +160,7 @@ impl Row {
         if cfg!(target_arch = "aarch64") {
             theirs.set(number::RETURN, Some(return_address));
         }
-        Ok(Step::Caller {
-            return_address,
-            registers: theirs,
-        })
+        Ok((return_address, theirs))
     }
 
     fn worth(
@@ -175,24 +170,30 @@ impl Row {
         frame: u64,
         registers: &RegisterFile,
         memory: &mut dyn Memory,
-    ) -> Result<Option<u64>, Step> {
-        let mut word = |address| memory.word(address).map(Some).ok_or(Step::Unreadable(address));
+    ) -> Result<Option<u64>, Stop> {
+        let mut word = |address| memory.word(address).map(Some).ok_or(Stop::Unreadable(address));
         match how {
             How::Undefined => Ok(None),
-            How::Same => registers.get(register).map(Some).ok_or(Step::Needs(register)),
-            How::Register(other) => registers.get(*other).map(Some).ok_or(Step::Needs(*other)),
+            How::Same => registers.get(register).map(Some).ok_or(Stop::Needs(register)),
+            How::Register(other) => registers.get(*other).map(Some).ok_or(Stop::Needs(*other)),
             How::At(offset) => word(frame.wrapping_add_signed(*offset)),
             How::Is(offset) => Ok(Some(frame.wrapping_add_signed(*offset))),
             How::AtExpression(code) => {
                 let address = self.evaluate(code, Some(frame), registers, memory)?;
-                memory.word(address).map(Some).ok_or(Step::Unreadable(address))
+                memory.word(address).map(Some).ok_or(Stop::Unreadable(address))
             }
             How::IsExpression(code) => self.evaluate(code, Some(frame), registers, memory).map(Some),
         }
     }
 
     /// DWARF 5, section 6.4.2: expressions of registers find the frame's address on their stack.
-    fn evaluate(&self, code: &[u8], frame: Option<u64>, registers: &RegisterFile, memory: &mut dyn Memory) -> Worth {
+    fn evaluate(
+        &self,
+        code: &[u8],
+        frame: Option<u64>,
+        registers: &RegisterFile,
+        memory: &mut dyn Memory,
+    ) -> Result<u64, Stop> {
         let mut evaluation = Evaluation::new(EndianSlice::new(code, LittleEndian), self.encoding);
         evaluation.set_max_iterations(MOST_STEPS);
         if let Some(frame) = frame {
@@ -200,15 +201,15 @@ impl Row {
         }
         let mut result = evaluation.evaluate();
         loop {
-            result = match result.map_err(|_| Step::Nonsense)? {
+            result = match result.map_err(|_| Stop::Nonsense)? {
                 EvaluationResult::Complete => break,
                 EvaluationResult::RequiresRegister { register, .. } => {
                     let register = usize::from(register.0);
-                    let value = registers.get(register).ok_or(Step::Needs(register))?;
+                    let value = registers.get(register).ok_or(Stop::Needs(register))?;
                     evaluation.resume_with_register(Value::Generic(value))
                 }
                 EvaluationResult::RequiresMemory { address, size, .. } => {
-                    let word = memory.word(address).ok_or(Step::Unreadable(address))?;
+                    let word = memory.word(address).ok_or(Stop::Unreadable(address))?;
                     let value = match size {
                         1..8 => word & ((1 << (size * 8)) - 1),
                         _ => word,
@@ -216,12 +217,12 @@ impl Row {
                     evaluation.resume_with_memory(Value::Generic(value))
                 }
                 EvaluationResult::RequiresCallFrameCfa => {
-                    evaluation.resume_with_call_frame_cfa(frame.ok_or(Step::Nonsense)?)
+                    evaluation.resume_with_call_frame_cfa(frame.ok_or(Stop::Nonsense)?)
                 }
                 EvaluationResult::RequiresRelocatedAddress(address) => {
                     evaluation.resume_with_relocated_address(address)
                 }
-                _ => return Err(Step::Nonsense),
+                _ => return Err(Stop::Nonsense),
             };
         }
         match evaluation.as_result() {
@@ -230,9 +231,9 @@ impl Row {
                 Location::Value {
                     value: Value::Generic(value),
                 } => Ok(value),
-                _ => Err(Step::Nonsense),
+                _ => Err(Stop::Nonsense),
             },
-            _ => Err(Step::Nonsense),
+            _ => Err(Stop::Nonsense),
         }
     }
 
@@ -570,14 +571,11 @@ mod tests {
         assert_eq!((row.function, row.signal), (BIAS + 0x1000, false));
         let mut memory = Words([(0x500, 0x1234)].into());
         let step = row.apply(&registers(0x500, None), &mut memory);
+        assert_eq!(step, Ok((0x1234, registers(0x508, None))));
         assert_eq!(
-            step,
-            Step::Caller {
-                return_address: 0x1234,
-                registers: registers(0x508, None),
-            }
+            row.apply(&registers(0x600, None), &mut memory),
+            Err(Stop::Unreadable(0x600))
         );
-        assert_eq!(row.apply(&registers(0x600, None), &mut memory), Step::Unreadable(0x600));
         assert_eq!(row.by_frame_pointer(), None);
     }
 
@@ -589,24 +587,18 @@ mod tests {
         let mut memory = Words([(0x700, 0x900), (0x708, 0x1234)].into());
         assert_eq!(
             row.apply(&registers(0x500, None), &mut memory),
-            Step::Needs(number::FRAME)
+            Err(Stop::Needs(number::FRAME))
         );
         assert_eq!(
             row.apply(&registers(0x500, Some(0x700)), &mut memory),
-            Step::Caller {
-                return_address: 0x1234,
-                registers: registers(0x710, Some(0x900)),
-            }
+            Ok((0x1234, registers(0x710, Some(0x900))))
         );
         assert_eq!(row.by_frame_pointer(), Some(8));
         // What was saved and cannot be read is unknown, and harms nobody yet.
         let mut half = Words([(0x708, 0x1234)].into());
         assert_eq!(
             row.apply(&registers(0x500, Some(0x700)), &mut half),
-            Step::Caller {
-                return_address: 0x1234,
-                registers: registers(0x710, None),
-            }
+            Ok((0x1234, registers(0x710, None)))
         );
     }
 
@@ -618,19 +610,13 @@ mod tests {
         let mut memory = Words([(0x6f8, 0x800), (0x7f8, 0x1234)].into());
         assert_eq!(
             row.apply(&registers(0x500, None), &mut memory),
-            Step::Needs(number::FRAME)
+            Err(Stop::Needs(number::FRAME))
         );
-        let Step::Caller {
-            return_address,
-            registers: theirs,
-        } = row.apply(&registers(0x500, Some(0x700)), &mut memory)
-        else {
-            panic!("no caller");
-        };
+        let (return_address, theirs) = row.apply(&registers(0x500, Some(0x700)), &mut memory).unwrap();
         assert_eq!((return_address, theirs.get(number::STACK)), (0x1234, Some(0x800)));
         // For ever and ever: `skip` to itself.
         let circle = row_of(&[0x0f, 3, 0x2f, 0xfd, 0xff]);
-        assert_eq!(circle.apply(&registers(0x500, None), &mut memory), Step::Nonsense);
+        assert_eq!(circle.apply(&registers(0x500, None), &mut memory), Err(Stop::Nonsense));
     }
 
     #[cfg(target_arch = "x86_64")]
@@ -639,7 +625,7 @@ mod tests {
         let row = row_of(&[0x07, 16]);
         assert_eq!(
             row.apply(&registers(0x500, None), &mut Words(BTreeMap::new())),
-            Step::Start
+            Err(Stop::Start)
         );
     }
 

@@ -90,3 +90,54 @@ fn bare(space: &AddressSpace, address: u64) -> Arc<Place> {
         function_offset: None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::ModuleCache;
+    use super::super::unwind::RawFrame;
+    use super::*;
+    use crate::kernel::ProcRoot;
+    use crate::model::{StackEnd, Trust};
+
+    fn stack(addresses: &[u64], end: StackEnd) -> RawStack {
+        RawStack {
+            frames: addresses
+                .iter()
+                .map(|address| RawFrame {
+                    address: *address,
+                    after_call: true,
+                    trust: Trust::Unwound,
+                })
+                .collect(),
+            end,
+        }
+    }
+
+    #[test]
+    fn equal_stacks_are_one_and_share_their_places() {
+        let root = ProcRoot::live();
+        let us = Pid(std::process::id());
+        let space = AddressSpace::read(&root, us, &ModuleCache::default()).unwrap();
+        let mut fold = Fold::default();
+        let one = fold.add(stack(&[1, 2, 3], StackEnd::Complete));
+        let other = fold.add(stack(&[1, 2], StackEnd::NoModule));
+        let nobodys = fold.add(stack(&[7], StackEnd::Complete));
+        assert_eq!(fold.add(stack(&[1, 2, 3], StackEnd::Complete)), one);
+        assert_ne!(fold.add(stack(&[1, 2, 3], StackEnd::MaxDepth)), one);
+        let wanted = [
+            (one, StackSource::Syscall, false),
+            (other, StackSource::Sample, false),
+            (one, StackSource::Syscall, false),
+            (one, StackSource::Syscall, true),
+        ];
+        let stacks = fold.stacks(wanted.into_iter(), None, us, &space);
+        assert_eq!(stacks.len(), 3);
+        assert!(!stacks.keys().any(|(stack, ..)| *stack == nobodys));
+        let (stood, moved) = (&stacks[&wanted[0]], &stacks[&wanted[3]]);
+        assert!(!stood.moved && moved.moved);
+        assert_eq!(stood.frames, moved.frames);
+        let shared = &stacks[&wanted[1]].frames[0].place;
+        assert!(Arc::ptr_eq(shared, &stood.frames[0].place));
+        assert_eq!((shared.address, &shared.functions), (1, &Err(Unknown::NotAsked)));
+    }
+}

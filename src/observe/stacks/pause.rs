@@ -104,6 +104,33 @@ fn catch_and(thread: ThreadKey, deadline: Duration, read: impl FnOnce(&UserRegis
     }
 }
 
+/// Whether a thread may be stopped. It is taken and let go without a stop.
+pub(in crate::observe) fn may_pause(thread: ThreadKey) -> Evidence<()> {
+    let root = ProcRoot::live();
+    leave_alone(&root, thread)?;
+    let place = Place::take().ok_or(Unknown::Late)?;
+    let (tell, told) = mpsc::channel();
+    std::thread::Builder::new()
+        .name("pause".to_owned())
+        .stack_size(256 << 10)
+        .spawn(move || {
+            let _place = place;
+            // It can't be detached, as it doesn't stop; the end of this thread lets go of it.
+            let _ = tell.send(Seized::seize(thread.tid).map(|_| ()));
+        })
+        .map_err(|_| Unknown::Late)?;
+    match told.recv_timeout(SLACK) {
+        Ok(seized) => seized.map_err(|error| refusal(&root, thread, &error))?,
+        Err(_) => return Err(Unknown::Late),
+    }
+    // Whoever looks next shall not find a tracer there, which would be us.
+    let until = Instant::now() + SLACK;
+    while tracer_of(&root, thread).is_some() && Instant::now() < until {
+        std::thread::sleep(Duration::from_micros(100));
+    }
+    Ok(())
+}
+
 /// One of the few tracers at a time.
 struct Place;
 
@@ -271,14 +298,12 @@ mod tests {
     fn signals_that_come_meanwhile_are_delivered() {
         let busy = Busy::start();
         let real_time = libc::SIGRTMIN() + 3;
-        let mut sent = 0;
-        for signal in [libc::SIGUSR1, real_time].repeat(20) {
+        for (sent, signal) in (1..).zip([libc::SIGUSR1, real_time].repeat(20)) {
             let caught = catch_and(busy_key(&busy), LONG, |_| {
                 busy.signal(signal);
                 Vec::new()
             });
             assert!(caught.is_ok());
-            sent += 1;
             until("the signal", || busy.signals() == sent);
         }
     }

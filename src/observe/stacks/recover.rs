@@ -16,7 +16,7 @@
 //!
 //! Among several the best one wins, the nearest among equals. All frames found this way are marked.
 
-use super::cfi::{RegisterFile, Row, Step, number};
+use super::cfi::{RegisterFile, Row, number};
 use super::reach::Memory;
 use super::unwind::{At, Limits, RawStack, Unwinder};
 use crate::model::{StackEnd, Trust};
@@ -142,7 +142,8 @@ fn try_place(
         },
     };
     let saved = registers.get(number::FRAME);
-    let chained = saved.is_some_and(|saved| saved == 0 || saved > place && saved < stack_end && saved % 8 == 0);
+    let chained =
+        saved.is_some_and(|saved| saved == 0 || saved > place && saved < stack_end && saved.is_multiple_of(8));
     if fit == Fit::Other && !chained {
         return None;
     }
@@ -176,13 +177,7 @@ fn leave(
     };
     let mut registers = at.registers;
     registers.set(number::FRAME, Some(place));
-    match row.apply(&registers, memory) {
-        Step::Caller {
-            return_address,
-            registers,
-        } => Some((return_address, registers)),
-        _ => None,
-    }
+    row.apply(&registers, memory).ok()
 }
 
 /// What the call right before `return_address` calls. `None`: there is no call.
@@ -192,7 +187,7 @@ pub(super) fn callee(return_address: u64, memory: &mut dyn Memory) -> Option<Cal
     if !memory.code(return_address.checked_sub(LONGEST as u64)?, &mut before) {
         return None;
     }
-    match instruction(&before)? {
+    match instruction(before)? {
         Call::Unknown => Some(Callee::Unknown),
         Call::Relative(offset) => {
             let target = return_address.wrapping_add_signed(i64::from(offset));
@@ -224,7 +219,7 @@ enum Call {
 ///
 /// Source: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 2: CALL (E8, FF /2), tables 2-2 and 2-3.
 #[cfg(not(target_arch = "aarch64"))]
-fn instruction(before: &[u8; 7]) -> Option<Call> {
+fn instruction(before: [u8; 7]) -> Option<Call> {
     let number = |at: usize| i32::from_le_bytes([before[at], before[at + 1], before[at + 2], before[at + 3]]);
     if before[2] == 0xe8 {
         return Some(Call::Relative(number(3)));
@@ -250,7 +245,7 @@ fn instruction(before: &[u8; 7]) -> Option<Call> {
 
 /// Source: Arm Architecture Reference Manual: BL, BLR and BLRA.
 #[cfg(target_arch = "aarch64")]
-fn instruction(before: &[u8; 7]) -> Option<Call> {
+fn instruction(before: [u8; 7]) -> Option<Call> {
     let word = u32::from_le_bytes([before[3], before[4], before[5], before[6]]);
     if word & 0xfc00_0000 == 0x9400_0000 {
         // 26 bits, in words, from the instruction itself.
@@ -326,7 +321,7 @@ mod tests {
         let check = |code: &[u8], expected: Option<Call>| {
             let mut before = [0x90; 7];
             before[7 - code.len()..].copy_from_slice(code);
-            assert_eq!(instruction(&before), expected, "{code:x?}");
+            assert_eq!(instruction(before), expected, "{code:x?}");
         };
         check(&[0xe8, 0x10, 0, 0, 0], Some(Call::Relative(16)));
         check(&[0xe8, 0xf0, 0xff, 0xff, 0xff], Some(Call::Relative(-16)));
@@ -394,10 +389,16 @@ mod tests {
 
     #[test]
     fn the_better_place_wins_whatever_else_speaks_for_the_other() {
-        let merit = |complete, fit, chained| Merit { complete, fit, chained };
-        assert!(merit(true, Fit::Unknown, false) > merit(false, Fit::Exact, true));
-        assert!(merit(true, Fit::Exact, false) > merit(true, Fit::Unknown, true));
-        assert!(merit(true, Fit::Unknown, false) > merit(true, Fit::Other, true));
+        let merit = |called, complete, fit, chained| Merit {
+            called,
+            complete,
+            fit,
+            chained,
+        };
+        assert!(merit(true, false, Fit::Exact, false) > merit(false, true, Fit::Exact, true));
+        assert!(merit(false, true, Fit::Unknown, false) > merit(false, false, Fit::Exact, true));
+        assert!(merit(false, true, Fit::Exact, false) > merit(false, true, Fit::Unknown, true));
+        assert!(merit(false, true, Fit::Unknown, false) > merit(false, true, Fit::Other, true));
     }
 
     proptest::proptest! {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Registers;
-use super::cfi::{Lack, RegisterFile, Row, Step, UnwindInfo, number};
+use super::cfi::{Lack, RegisterFile, Row, Stop, UnwindInfo, number};
 use super::reach::Memory;
 use super::recover::{self, Callee};
 use super::space::{AddressSpace, Module};
@@ -163,7 +163,7 @@ impl Unwinder {
                 break StackEnd::MaxDepth;
             }
             // A look at the clock costs as much as a step.
-            if frames.len() % 32 == 0 && Instant::now() > limits.until {
+            if frames.len().is_multiple_of(32) && Instant::now() > limits.until {
                 break StackEnd::Late;
             }
             match self.next(&at, memory) {
@@ -202,17 +202,14 @@ impl Unwinder {
             Err(lack) => return self.by_frame_pointer(at, lack, memory),
         };
         match row.apply(&at.registers, memory) {
-            Step::Caller {
-                return_address,
-                registers,
-            } => match self.caller(at, Some(&row), return_address, registers) {
+            Ok((return_address, registers)) => match self.caller(at, Some(&row), return_address, registers) {
                 Ok(caller) => Next::Caller(caller),
                 Err(end) => Next::Ends(end),
             },
-            Step::Start => Next::Ends(StackEnd::Complete),
-            Step::Needs(register) => Next::Needs(register, Some(row)),
-            Step::Unreadable(_) => Next::Ends(StackEnd::UnreadableStack),
-            Step::Nonsense => Next::Ends(StackEnd::BadUnwindInfo),
+            Err(Stop::Start) => Next::Ends(StackEnd::Complete),
+            Err(Stop::Needs(register)) => Next::Needs(register, Some(row)),
+            Err(Stop::Unreadable(_)) => Next::Ends(StackEnd::UnreadableStack),
+            Err(Stop::Nonsense) => Next::Ends(StackEnd::BadUnwindInfo),
         }
     }
 
@@ -284,7 +281,7 @@ impl Unwinder {
     pub fn pair(&self, at: &At, frame_pointer: u64, memory: &mut dyn Memory) -> Option<(u64, RegisterFile)> {
         let stack_pointer = at.stack_pointer();
         let (_, end) = self.stack_of(stack_pointer)?;
-        if frame_pointer % 8 != 0 || frame_pointer < stack_pointer || frame_pointer.checked_add(16)? > end {
+        if !frame_pointer.is_multiple_of(8) || frame_pointer < stack_pointer || frame_pointer.checked_add(16)? > end {
             return None;
         }
         let saved = memory.word(frame_pointer)?;

@@ -137,6 +137,8 @@ struct Pass<'d> {
     reader: Pid,
     space: Evidence<AddressSpace>,
     unwinder: Option<Unwinder>,
+    /// The address space was read again, for what was mapped since.
+    looked_again: bool,
     fold: Fold,
     words: HashMap<Vec<u8>, Arc<str>>,
     buffer: Buffer,
@@ -195,6 +197,7 @@ impl<'d> Pass<'d> {
             reader: pid,
             space: Err(Unknown::KernelThread),
             unwinder: None,
+            looked_again: false,
             fold: Fold::default(),
             words: HashMap::new(),
             buffer,
@@ -221,6 +224,19 @@ impl<'d> Pass<'d> {
             self.reader = space.reader;
         }
         self.unwinder = self.space.as_ref().ok().map(Unwinder::new);
+    }
+
+    /// Once a pass. False: it has been done.
+    fn look_at_space_again(&mut self) -> bool {
+        let first = !std::mem::replace(&mut self.looked_again, true);
+        if first {
+            self.look_at_space();
+        }
+        first
+    }
+
+    fn has_strayed(&self) -> bool {
+        self.unwinder.as_ref().is_some_and(Unwinder::has_strayed)
     }
 
     /// The thread through which we read has ended; another that lives on shows the same memory.
@@ -324,7 +340,7 @@ impl<'d> Pass<'d> {
             let mut reach = Reach::new(*start, &piece.into[..piece.copied], More::Through(self.reader));
             let stack = match self.walk(registers, &mut reach, limits) {
                 // Perhaps a library was loaded since we looked: we look again, once.
-                Ok(_) if self.unwinder.as_ref().is_some_and(Unwinder::has_strayed) => Err(Unknown::NoStackFound),
+                Ok(_) if self.has_strayed() => Err(Unknown::NoStackFound),
                 stack => stack,
             };
             self.rows[*at].stack = stack.map(|stack| (self.fold.add(stack), StackSource::Syscall, false));
@@ -379,15 +395,19 @@ impl<'d> Pass<'d> {
             .iter()
             .any(|at| self.rows[*at].stack == Err(Unknown::NoStackFound))
         {
-            self.look_at_space();
+            self.look_at_space_again();
         }
+        self.read_all_again(&again);
+    }
+
+    fn read_all_again(&mut self, rows: &[usize]) {
         let mut gone = Vec::new();
-        for at in again {
+        for at in rows {
             if self.is_late() {
                 break;
             }
-            if !self.read_again(at) {
-                gone.push(at);
+            if !self.read_again(*at) {
+                gone.push(*at);
             }
         }
         for at in gone.into_iter().rev() {
@@ -398,7 +418,8 @@ impl<'d> Pass<'d> {
     /// Reads one thread by itself, until it stands still. False: it has ended.
     fn read_again(&mut self, at: usize) -> bool {
         let tid = self.rows[at].seen.tid;
-        for _ in 0..TRIES {
+        let mut tries = 0;
+        while tries < TRIES {
             let Ok(seen) = self.look(tid) else { return true };
             let Some(mut seen) = seen else { return false };
             let clock = seen.clock.take();
@@ -412,6 +433,11 @@ impl<'d> Pass<'d> {
                 let stack = self.walk(&registers, &mut reach, limits)?;
                 Ok((self.fold.add(stack), StackSource::Syscall, true))
             });
+            // A program that was loading its libraries when we looked.
+            if stack.is_ok() && self.has_strayed() && self.look_at_space_again() {
+                continue;
+            }
+            tries += 1;
             let rests = stack.is_ok() && self.is_as_it_was(tid, turns, clock.as_ref());
             let stack = stack.map(|(stack, source, _)| (stack, source, !rests));
             self.rows[at] = Row { seen, stack };
@@ -457,6 +483,9 @@ impl<'d> Pass<'d> {
             for (at, caught) in rows.into_iter().zip(samples) {
                 self.add_caught(at, caught, StackSource::Sample);
             }
+            // Who had no turn in all that time is blocked by now, or waits for a CPU.
+            let left: Vec<usize> = running(self);
+            self.read_all_again(&left);
         }
     }
 
@@ -613,11 +642,7 @@ impl<'d> Pass<'d> {
             Err(_) => HashMap::new(),
         };
         let threads = rows.into_iter().map(|Row { seen, stack }| DumpThread {
-            key: ThreadKey {
-                process: key,
-                tid: seen.tid,
-                start: seen.start,
-            },
+            key: seen.key(key),
             name: seen.name,
             state: seen.state,
             state_letter: seen.letter,

@@ -180,7 +180,9 @@ pub(in crate::observe) struct Mapped {
 impl Mapped {
     /// Code made at run time, as far as the kernel can tell.
     pub fn is_made_code(&self) -> bool {
-        self.executable && (self.name.is_empty() || self.name.starts_with("[anon"))
+        // A memory file may be mapped twice, for writing and for running; a program may lie in one as well.
+        let no_file = self.name.is_empty() || self.name.starts_with("[anon") || self.name.starts_with("/memfd:");
+        self.executable && no_file && self.module.is_err()
     }
 }
 
@@ -209,17 +211,6 @@ struct Group {
 }
 
 impl AddressSpace {
-    /// Mappings that stand for a process' in a test.
-    #[cfg(test)]
-    pub fn made(mappings: Vec<Mapped>) -> AddressSpace {
-        AddressSpace {
-            mappings,
-            reader: Pid(0),
-            folder: None,
-            asked: HashMap::new(),
-        }
-    }
-
     pub fn read(root: &ProcRoot, pid: Pid, modules: &ModuleCache) -> Evidence<AddressSpace> {
         let folder = glance::memory_folder(root, pid)?;
         let reader = glance::reader_of(&folder).unwrap_or(pid);
@@ -293,6 +284,9 @@ impl AddressSpace {
 /// Of each group its module; and by a module's id, how it was asked for.
 type Modules = (Vec<Evidence<Arc<Module>>>, HashMap<u64, Arc<Asked>>);
 
+/// Device, inode, and the name: one file may be mapped by several.
+type FileAndName = ((u32, u32), u64, Arc<str>);
+
 const NO_GROUP: u32 = u32::MAX;
 
 /// `maps`, as it is read.
@@ -302,7 +296,7 @@ struct Reading {
     /// Of each mapping: which group, and where in the file it begins.
     of: Vec<(u32, u64)>,
     groups: Vec<Group>,
-    by_file: HashMap<((u32, u32), u64, Arc<str>), u32>,
+    by_file: HashMap<FileAndName, u32>,
     names: HashMap<Box<[u8]>, Arc<str>>,
 }
 

@@ -35,11 +35,11 @@ pub(in crate::observe) struct FileKey {
 impl FileKey {
     fn of(stat: &Stat) -> FileKey {
         FileKey {
-            device: stat.st_dev as u64,
-            inode: stat.st_ino as u64,
+            device: stat.st_dev,
+            inode: stat.st_ino,
             size: stat.st_size,
-            modified: (stat.st_mtime, stat.st_mtime_nsec as u64),
-            changed: (stat.st_ctime, stat.st_ctime_nsec as u64),
+            modified: (stat.st_mtime, stat.st_mtime_nsec),
+            changed: (stat.st_ctime, stat.st_ctime_nsec),
         }
     }
 }
@@ -74,8 +74,9 @@ impl Found {
         self.stat.st_uid
     }
 
-    pub fn links(&self) -> u64 {
-        self.stat.st_nlink as u64
+    /// Whether it is in more folders than one.
+    pub fn has_other_names(&self) -> bool {
+        self.stat.st_nlink > 1
     }
 
     pub fn bytes(&self) -> u64 {
@@ -94,7 +95,7 @@ impl Found {
 
     fn is(&self, identity: &Identity) -> bool {
         let device = self.stat.st_dev;
-        self.stat.st_ino as u64 == identity.inode && (major(device), minor(device)) == identity.device
+        self.stat.st_ino == identity.inode && (major(device), minor(device)) == identity.device
     }
 }
 
@@ -190,7 +191,7 @@ pub(in crate::observe::stacks) fn mapped(folder: &Path, start: u64, end: u64, id
     match within_root(folder, &identity.path) {
         Ok(found) => match Found::new(found) {
             Some(found) if found.is(identity) => Way::Surely(found),
-            Some(found) if found.stat.st_ino as u64 == identity.inode => Way::Perhaps(found),
+            Some(found) if found.stat.st_ino == identity.inode => Way::Perhaps(found),
             Some(_) | None => Way::Replaced,
         },
         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV) => Way::Replaced,

@@ -186,3 +186,75 @@ fn a_process_that_is_not_there_is_gone() {
     let read = AddressSpace::read(&ProcRoot::live(), Pid(0x7fff_fff0), &ModuleCache::default());
     assert_eq!(read.err(), Some(Unknown::Gone));
 }
+
+#[test]
+fn a_replaced_library_is_read_from_memory_and_its_name_says_so() {
+    let space = us();
+    let libc = libc::getpid as unsafe extern "C" fn() -> i32 as usize as u64;
+    let mapped = space.find(libc).unwrap();
+    let real = mapped.module.as_ref().unwrap();
+    // A folder without `map_files`, in whose root another file has the library's path.
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("its root");
+    let beside = root.join(&mapped.name[1..mapped.name.rfind('/').unwrap()]);
+    std::fs::create_dir_all(&beside).unwrap();
+    std::fs::write(root.join(&mapped.name[1..]), b"another").unwrap();
+    std::os::unix::fs::symlink(&root, folder.path().join("root")).unwrap();
+
+    let mut reading = Reading::default();
+    maps::read(&ProcRoot::live(), Path::new("/proc/self"), |mapping| {
+        reading.add(mapping)
+    })
+    .unwrap();
+    let (found, _) = reading.modules(folder.path(), space.reader, &ModuleCache::default());
+    let read = AddressSpace {
+        mappings: reading.finish(&found),
+        ..space.clone()
+    };
+    let again = read.find(libc).unwrap();
+    let module = again.module.as_ref().unwrap();
+    assert!(
+        matches!(module.origin, Origin::Memory { replaced: true, .. }),
+        "{:?}",
+        module.origin
+    );
+    assert_eq!(*again.name, *format!("{} (replaced)", mapped.name));
+    assert_eq!((again.bias, &module.build_id), (mapped.bias, &real.build_id));
+}
+
+#[test]
+fn a_file_that_is_mapped_twice_has_two_biases() {
+    let segment = |offset, address, flags| Segment {
+        kind: crate::kernel::elf_file::LOAD,
+        flags,
+        offset,
+        address,
+        file_bytes: 0x1800,
+        memory_bytes: 0x2000,
+    };
+    // The page at 0x1000 of the file is in both: as code, and as data one page further on.
+    let module = Module {
+        segments: vec![segment(0, 0, 5), segment(0x1800, 0x2800, 6)],
+        ..module_of(&std::fs::read("/proc/self/exe").unwrap()).unwrap()
+    };
+    let mapped = |start, executable| Mapped {
+        start,
+        end: start + 0x1000,
+        executable,
+        writable: !executable,
+        shared: false,
+        name: "twice".into(),
+        module: Err(Unknown::NoSymbols),
+        bias: 0,
+    };
+    assert_eq!(module.bias(&mapped(0x40_1000, true), 0x1000, None), 0x40_0000);
+    assert_eq!(
+        module.bias(&mapped(0x40_2000, false), 0x1000, Some(0x40_0000)),
+        0x40_0000
+    );
+    // Elsewhere once more.
+    assert_eq!(
+        module.bias(&mapped(0x80_2000, false), 0x1000, Some(0x40_0000)),
+        0x80_0000
+    );
+}

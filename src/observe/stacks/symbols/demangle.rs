@@ -12,11 +12,15 @@ pub(super) const MOST_BYTES: usize = 4096;
 pub(super) fn plain(raw: &[u8]) -> Arc<str> {
     let cut = &raw[..raw.len().min(MOST_BYTES)];
     let text = String::from_utf8_lossy(cut);
-    // Only a whole name can be taken apart. A version (`@@GLIBC_2.34`) is no part of it.
+    // Only a whole name can be taken apart. A version (`@@GLIBC_2.34`) is no part of it, nor is the mark of a
+    // jump to another module.
     let whole = text.split_once('@').map_or(&*text, |(name, _)| name);
     if raw.len() <= MOST_BYTES
-        && let Some(plain) = rust(whole).or_else(|| cpp(whole))
+        && let Some(mut plain) = rust(whole).or_else(|| cpp(whole))
     {
+        if text.ends_with("@plt") {
+            plain.push_str("@plt");
+        }
         return plain.into();
     }
     text.into()
@@ -80,6 +84,7 @@ mod tests {
         check("_Z3maxIiET_S0_S0_", "max<int>(int, int)");
         check("pthread_cond_wait@@GLIBC_2.3.2", "pthread_cond_wait@@GLIBC_2.3.2");
         check("_Znwm@@GLIBCXX_3.4", "operator new(unsigned long)");
+        check("_Znwm@plt", "operator new(unsigned long)@plt");
         check("_Znonsense", "_Znonsense");
     }
 
@@ -92,7 +97,7 @@ mod tests {
             write!(bomb, "St4pairIS{seq}_S{seq}_E").unwrap();
         }
         assert!(plain(bomb.as_bytes()).len() <= MOST_BYTES);
-        assert_eq!(plain(&[b'x'; 100_000]).len(), MOST_BYTES);
+        assert_eq!(plain(&vec![b'x'; 100_000]).len(), MOST_BYTES);
     }
 
     proptest! {

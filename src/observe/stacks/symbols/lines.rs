@@ -136,7 +136,11 @@ impl Lines {
 }
 
 fn cut(path: &str) -> &str {
-    &path[..path.floor_char_boundary(MOST_PATH)]
+    let mut end = path.len().min(MOST_PATH);
+    while !path.is_char_boundary(end) {
+        end -= 1;
+    }
+    &path[..end]
 }
 
 /// One section's bytes; empty where the file has none. `None`: broken, or more than `most`.

@@ -32,6 +32,8 @@ const KEPT_NAMES: usize = 8 << 20;
 const KEPT_MAPS: usize = 16 << 20;
 /// For all names of one dump that are not known yet.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// After that names come without files and lines: better than none at all.
+const PATIENCE_FOR_LINES: Duration = Duration::from_secs(2);
 
 /// Bounded; shared by all who ask.
 #[derive(Debug)]
@@ -186,7 +188,8 @@ impl Symbols {
             })
             .collect();
         let kept = Arc::clone(&self.kept);
-        let found = within(PATIENCE, wanted, move |wanted| kept.name(&wanted));
+        let soft = Instant::now() + PATIENCE_FOR_LINES;
+        let found = within(PATIENCE, wanted, move |wanted| kept.name(&wanted, soft));
         let found: HashMap<(u64, u64), Arc<Named>> = found.into_iter().flatten().flatten().collect();
         for (probe, named) in probes.iter().zip(&mut named).filter(|(_, named)| named.is_none()) {
             *named = probe.key().and_then(|key| found.get(&key).cloned());
@@ -287,7 +290,8 @@ impl Kept {
         (table, lines)
     }
 
-    fn name(&self, wanted: &Wanted) -> Vec<((u64, u64), Arc<Named>)> {
+    /// From `soft` on lines are left out.
+    fn name(&self, wanted: &Wanted, soft: Instant) -> Vec<((u64, u64), Arc<Named>)> {
         let id = wanted.again.module.id;
         let (table, lines) = self.symbols(&wanted.again);
         let mut texts: HashSet<Arc<str>> = HashSet::new();
@@ -309,11 +313,14 @@ impl Kept {
                 _ => (hit.start, demangle::plain(hit.name)),
             });
             last.clone_from(&physical);
-            let functions = lines
-                .as_ref()
-                .map_or_else(Vec::new, |lines| lines.at(*address, &mut intern));
+            let is_late = lines.is_some() && Instant::now() > soft;
+            let in_time = lines.as_ref().filter(|_| !is_late);
+            let functions = in_time.map_or_else(Vec::new, |lines| lines.at(*address, &mut intern));
             let named = Arc::new(named(functions, physical, table.as_ref().err().copied()));
-            self.names.put((id, *address), Arc::clone(&named), named.bytes());
+            // The next one who asks shall have the lines too.
+            if !is_late {
+                self.names.put((id, *address), Arc::clone(&named), named.bytes());
+            }
             found.push(((id, *address), named));
         }
         found
@@ -365,15 +372,15 @@ fn read(again: &Again) -> (Evidence<Table>, Option<Lines>) {
     let mut gathered = Gathered::default();
     let is_full = gathered.add_file(&layout, &source);
     let mut lines = Lines::read(&again.module.name, &layout, &source);
-    if !is_full || !lines::has_any(&layout) {
-        if let Some(file) = debug_file::find(again, &layout, &source) {
-            let source = Source::File(&file);
-            if let Ok(layout) = Layout::read(&source) {
-                if !is_full {
-                    gathered.add_file(&layout, &source);
-                }
-                lines = lines.or_else(|| Lines::read(&again.module.name, &layout, &source));
+    let is_whole = is_full && lines::has_any(&layout);
+    let debug_file = (!is_whole).then(|| debug_file::find(again, &layout, &source)).flatten();
+    if let Some(file) = debug_file {
+        let source = Source::File(&file);
+        if let Ok(layout) = Layout::read(&source) {
+            if !is_full {
+                gathered.add_file(&layout, &source);
             }
+            lines = lines.or_else(|| Lines::read(&again.module.name, &layout, &source));
         }
     }
     let table = gathered.table();

@@ -48,7 +48,7 @@ pub(super) fn find(folder: &std::path::Path, pid: Pid) -> Option<Found> {
         .unwrap_or(pid.0);
     let found = at(folder, format!("/tmp/perf-{own}.map").as_bytes(), Follow::Nothing)?;
     let is_theirs = found.owner() == 0 || Some(found.owner()) == status.user;
-    (is_theirs && found.links() == 1 && found.bytes() <= MOST_BYTES).then_some(found)
+    (is_theirs && !found.has_other_names() && found.bytes() <= MOST_BYTES).then_some(found)
 }
 
 pub(super) fn read(found: &Found) -> Option<PerfMap> {

@@ -41,9 +41,17 @@ pub(super) struct Hit<'a> {
 /// Symbols on their way into a table.
 #[derive(Debug, Default)]
 pub(super) struct Gathered {
-    functions: Vec<(Entry, u8)>,
-    variables: Vec<(Entry, u8)>,
+    functions: Vec<Raw>,
+    variables: Vec<Raw>,
     strings: Vec<u8>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Raw {
+    entry: Entry,
+    rank: u8,
+    /// Of its section, where that is known.
+    end: u64,
 }
 
 impl Gathered {
@@ -53,24 +61,15 @@ impl Gathered {
         if !full && !self.add_section(layout, source, elf_file::DYNAMIC_SYMBOLS) {
             self.add_loaded(layout, source);
         }
+        self.add_stubs(layout, source);
         full
     }
 
     fn add_section(&mut self, layout: &Layout, source: &Source<'_>, kind: u32) -> bool {
-        let table = layout
-            .sections
-            .iter()
-            .find(|section| section.kind == kind && section.has_bytes());
-        let read = || {
-            let table = table.filter(|table| !table.is_compressed())?;
-            let strings = layout.sections.get(table.link as usize)?;
-            Some((
-                source.at_offset(place(table), MOST_SYMBOLS)?,
-                source.at_offset(place(strings), MOST_STRINGS)?,
-            ))
+        let Some((symbols, strings)) = tables(layout, source, kind) else {
+            return false;
         };
-        let Some((symbols, strings)) = read() else { return false };
-        self.add(&symbols, &strings);
+        self.add(&layout.sections, &symbols, &strings);
         true
     }
 
@@ -94,11 +93,11 @@ impl Gathered {
             ))
         };
         if let Some((symbols, strings)) = read() {
-            self.add(&symbols, &strings);
+            self.add(&[], &symbols, &strings);
         }
     }
 
-    fn add(&mut self, symbols: &[u8], strings: &[u8]) {
+    fn add(&mut self, sections: &[elf_file::Section], symbols: &[u8], strings: &[u8]) {
         let Ok(shift) = u32::try_from(self.strings.len()) else {
             return;
         };
@@ -123,7 +122,66 @@ impl Gathered {
                 SymbolKind::Function | SymbolKind::Label => &mut self.functions,
                 SymbolKind::Variable => &mut self.variables,
             };
-            of_its_kind.push((entry, rank(&symbol, name)));
+            let section = sections.get(usize::from(symbol.section));
+            of_its_kind.push(Raw {
+                entry,
+                rank: rank(&symbol, name),
+                end: section.map_or(u64::MAX, |section| section.address.saturating_add(section.size)),
+            });
+        }
+    }
+
+    /// The jumps through which a module calls other modules: `write@plt`. They have no symbols; the relocations
+    /// of their slots are in their order.
+    fn add_stubs(&mut self, layout: &Layout, source: &Source<'_>) {
+        const RELOCATION_BYTES: usize = 24;
+        let (stubs, first) = match layout.section(b".plt.sec") {
+            Some(stubs) => (stubs, 0),
+            // The first one is for the loader, and longer on AArch64.
+            None => match layout.section(b".plt") {
+                Some(stubs) => (stubs, if cfg!(target_arch = "aarch64") { 32 } else { 16 }),
+                None => return,
+            },
+        };
+        let Some(relocations) = layout.bytes_of(source, b".rela.plt", MOST_HASH) else {
+            return;
+        };
+        let count = (relocations.len() / RELOCATION_BYTES) as u64;
+        let Some((symbols, strings)) = tables(layout, source, elf_file::DYNAMIC_SYMBOLS) else {
+            return;
+        };
+        let Some(size) = stubs.size.checked_sub(first).and_then(|bytes| bytes.checked_div(count)) else {
+            return;
+        };
+        if !matches!(size, 16 | 24) {
+            return;
+        }
+        for (at, relocation) in relocations.chunks_exact(RELOCATION_BYTES).enumerate() {
+            let named = || {
+                let symbol = usize::try_from(elf_file::long(relocation, 8)? >> 32).ok()?;
+                let name = elf_file::word(&symbols, symbol.checked_mul(elf_file::SYMBOL_BYTES)?)?;
+                elf_file::text(&strings, name.into(), 4096).filter(|name| symbol > 0 && !name.is_empty())
+            };
+            let Some(name) = named() else { continue };
+            let Ok(at_name) = u32::try_from(self.strings.len()) else {
+                return;
+            };
+            // Names may be long and shared: not each relocation may bring a copy of the whole.
+            if self.strings.len() + name.len() > 2 * MOST_STRINGS as usize {
+                return;
+            }
+            self.strings.extend_from_slice(name);
+            self.strings.extend_from_slice(b"@plt\0");
+            let address = stubs.address.saturating_add(first).saturating_add(at as u64 * size);
+            self.functions.push(Raw {
+                entry: Entry {
+                    address,
+                    size: size as u32,
+                    name: at_name,
+                },
+                rank: u8::MAX,
+                end: u64::MAX,
+            });
         }
     }
 
@@ -134,6 +192,17 @@ impl Gathered {
             strings: self.strings,
         }
     }
+}
+
+/// A table of symbols and its strings.
+fn tables(layout: &Layout, source: &Source<'_>, kind: u32) -> Option<(Vec<u8>, Vec<u8>)> {
+    let is_it = |section: &&elf_file::Section| section.kind == kind && section.has_bytes() && !section.is_compressed();
+    let table = layout.sections.iter().find(is_it)?;
+    let strings = layout.sections.get(table.link as usize)?;
+    Some((
+        source.at_offset(place(table), MOST_SYMBOLS)?,
+        source.at_offset(place(strings), MOST_STRINGS)?,
+    ))
 }
 
 /// Of several names for one address, the one that a programmer would call it by comes first: typed and sized,
@@ -148,9 +217,21 @@ fn rank(symbol: &Symbol, name: &[u8]) -> u8 {
     u8::from(symbol.kind == SymbolKind::Label) << 5 | u8::from(symbol.size == 0) << 4 | underscores << 2 | binding
 }
 
-fn sorted(mut entries: Vec<(Entry, u8)>) -> Vec<Entry> {
-    entries.sort_by_key(|(entry, rank)| (entry.address, *rank));
-    entries.into_iter().map(|(entry, _)| entry).collect()
+fn sorted(mut entries: Vec<Raw>) -> Vec<Entry> {
+    entries.sort_by_key(|raw| (raw.entry.address, raw.rank));
+    // What has no size reaches to the next address that has a name, within its section.
+    let (mut next, mut here) = (u64::MAX, u64::MAX);
+    for raw in entries.iter_mut().rev() {
+        let address = raw.entry.address;
+        if address != here {
+            (next, here) = (here, address);
+        }
+        if raw.entry.size == 0 {
+            let end = next.min(raw.end).min(address.saturating_add(MOST_UNSIZED));
+            raw.entry.size = end.saturating_sub(address) as u32;
+        }
+    }
+    entries.into_iter().map(|raw| raw.entry).collect()
 }
 
 /// How many symbols a GNU hash table leads to: its chains end with the last symbol.
@@ -215,23 +296,148 @@ impl Table {
 
     fn holder(&self, entries: &[Entry], address: u64) -> Option<Hit<'_>> {
         let mut after = entries.partition_point(|entry| entry.address <= address);
-        let next = entries.get(after).map_or(u64::MAX, |entry| entry.address);
-        let mut is_nearest = true;
         for _ in 0..LOOK_BACK {
             let start = entries[..after].last()?.address;
             let first = entries[..after].partition_point(|entry| entry.address < start);
-            let distance = address - start;
-            let holds = |entry: &&Entry| match entry.size {
-                // Only the nearest one may reach to the next.
-                0 => is_nearest && address < next && distance < MOST_UNSIZED,
-                size => distance < u64::from(size),
-            };
+            let holds = |entry: &&Entry| address - start < u64::from(entry.size);
             if let Some(entry) = entries[first..after].iter().take(LOOK_BACK).find(holds) {
                 let name = elf_file::text(&self.strings, entry.name.into(), super::demangle::MOST_BYTES + 1)?;
                 return Some(Hit { name, start });
             }
-            (after, is_nearest) = (first, false);
+            after = first;
         }
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A table of (name, kind and binding, section, address, size), of sections that end there.
+    fn table(symbols: &[(&str, u8, u16, u64, u64)], ends: &[u64]) -> Table {
+        let (mut strings, mut entries) = (vec![0], Vec::new());
+        for (name, info, section, address, size) in symbols {
+            entries.extend_from_slice(&(strings.len() as u32).to_le_bytes());
+            entries.extend_from_slice(&[*info, 0]);
+            entries.extend_from_slice(&section.to_le_bytes());
+            entries.extend_from_slice(&address.to_le_bytes());
+            entries.extend_from_slice(&size.to_le_bytes());
+            strings.extend_from_slice(name.as_bytes());
+            strings.push(0);
+        }
+        let section = |end: &u64| elf_file::Section {
+            name: 0,
+            kind: 1,
+            flags: 0,
+            address: 0,
+            offset: 0,
+            size: *end,
+            link: 0,
+            info: 0,
+        };
+        let sections: Vec<elf_file::Section> = ends.iter().map(section).collect();
+        let mut gathered = Gathered::default();
+        gathered.add(&sections, &entries, &strings);
+        gathered.table()
+    }
+
+    const FUNCTION: u8 = 2;
+    const GLOBAL: u8 = 1 << 4;
+    const WEAK: u8 = 2 << 4;
+
+    fn check(table: &Table, address: u64, expected: Option<&str>) {
+        let found = table
+            .function(address)
+            .map(|hit| String::from_utf8_lossy(hit.name).into_owned());
+        assert_eq!(found.as_deref(), expected, "{address:x}");
+    }
+
+    #[test]
+    fn an_address_behind_a_function_is_not_in_it() {
+        let table = table(
+            &[
+                ("first", FUNCTION, 1, 0x100, 0x10),
+                ("second", FUNCTION, 1, 0x200, 0x10),
+            ],
+            &[],
+        );
+        for (address, expected) in [
+            (0xff, None),
+            (0x100, Some("first")),
+            (0x10f, Some("first")),
+            (0x110, None),
+            (0x1ff, None),
+            (0x20f, Some("second")),
+            (u64::MAX, None),
+        ] {
+            check(&table, address, expected);
+        }
+    }
+
+    #[test]
+    fn what_has_no_size_reaches_to_the_next_or_to_its_section_s_end() {
+        let symbols = [
+            ("_init", FUNCTION, 1, 0x100, 0),
+            ("label", 0, 2, 0x400, 0),
+            ("alias", 0, 2, 0x400, 0),
+            ("next", FUNCTION, 2, 0x420, 8),
+        ];
+        let table = table(&symbols, &[0, 0x11b, 0x1000]);
+        check(&table, 0x11a, Some("_init"));
+        check(&table, 0x11b, None);
+        check(&table, 0x41f, Some("label"));
+        check(&table, 0x428, None);
+    }
+
+    #[test]
+    fn of_several_names_the_one_that_programmers_call_comes_first() {
+        let symbols = [
+            ("__poll", FUNCTION | GLOBAL, 1, 0x100, 0x10),
+            ("poll", FUNCTION | WEAK, 1, 0x100, 0x10),
+            ("__GI_poll", FUNCTION, 1, 0x100, 0x10),
+            ("0label", 0, 1, 0x100, 0),
+        ];
+        let table = table(&symbols, &[]);
+        check(&table, 0x108, Some("poll"));
+        assert_eq!(table.address_of(b"__GI_poll"), Some(0x100));
+        assert_eq!(table.address_of(b"__GI"), None);
+    }
+
+    #[test]
+    fn a_label_within_a_function_does_not_end_it() {
+        let symbols = [
+            ("whole", FUNCTION, 1, 0x100, 0x100),
+            ("inner", FUNCTION, 1, 0x120, 0x10),
+            ("$x", 0, 1, 0x140, 0),
+        ];
+        let table = table(&symbols, &[]);
+        check(&table, 0x125, Some("inner"));
+        check(&table, 0x150, Some("whole"));
+    }
+
+    #[test]
+    fn a_name_may_carry_a_version_and_end_at_the_end() {
+        let table = table(&[("write@@GLIBC_2.2.5", FUNCTION, 1, 0x100, 1)], &[]);
+        assert_eq!(table.address_of(b"write"), Some(0x100));
+        assert_eq!(table.address_of(b"write@@GLIBC_2.2.5"), Some(0x100));
+        assert_eq!(table.address_of(b"writ"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_entries_are_a_table(
+            entries: Vec<u8>, strings: Vec<u8>, addresses: Vec<u64>, name: Vec<u8>,
+        ) {
+            let mut gathered = Gathered::default();
+            gathered.add(&[], &entries, &strings);
+            gathered.add(&[], &entries, &strings);
+            let table = gathered.table();
+            for address in addresses {
+                let _ = (table.function(address), table.variable(address));
+            }
+            let _ = table.address_of(&name);
+        }
     }
 }

@@ -2,8 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use proptest::prelude::*;
@@ -271,6 +270,20 @@ fn a_program_in_another_mount_namespace_is_read_there() {
 }
 
 #[test]
+fn a_jump_to_another_module_is_named_after_its_aim() {
+    for flags in [&["-Wl,-z,lazy"], &["-Wl,-z,now"], &["-fcf-protection=full"], &["-s"]] {
+        let subject = Program::compiled(flags).start();
+        let (space, symbols) = look(subject.pid());
+        let mapped = space.find(subject.outer).unwrap();
+        let (start, end) = (mapped.start, mapped.end);
+        let asked: Vec<(u64, bool)> = (start..end).step_by(16).map(|address| (address, false)).collect();
+        let places = symbols.places(subject.pid(), &space, &asked);
+        let is_stub = |place: &&Arc<Place>| place.function().is_some_and(|name| &**name == "printf@plt");
+        assert_eq!(places.iter().filter(is_stub).count(), 1, "{flags:?}");
+    }
+}
+
+#[test]
 fn variables_of_data_and_of_zeros_have_names_and_offsets() {
     let subject = Program::compiled(&["-g"]).start();
     let (space, symbols) = look(subject.pid());
@@ -356,6 +369,30 @@ fn code_made_at_run_time_is_named_by_a_map_that_can_be_trusted() {
     if std::os::unix::fs::chown(&path.0, Some(65_534), None).is_ok() && rustix::process::getuid().is_root() {
         assert_eq!(subject.place(subject.made).functions, Err(Unknown::NoSymbols));
     }
+}
+
+#[test]
+fn names_come_without_lines_when_time_is_short() {
+    let subject = Program::compiled(&["-g", "-O1"]).start();
+    let (space, symbols) = look(subject.pid());
+    let mapped = space.find(subject.here).unwrap();
+    let wanted = Wanted {
+        again: space.again(mapped.module.as_ref().unwrap()).unwrap(),
+        addresses: vec![subject.here - mapped.bias],
+    };
+    let names = |soft| {
+        let found = symbols.kept.name(&wanted, soft);
+        let functions = found[0].1.functions.clone().unwrap();
+        functions
+            .iter()
+            .map(|function| (function.name.to_string(), function.line.is_some()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(names(Instant::now()), [("outer".to_owned(), false)]);
+    // And that was not kept.
+    assert_eq!(subject.names(subject.here), ["inner", "outer"]);
+    let in_time = Instant::now() + Duration::from_secs(60);
+    assert_eq!(names(in_time), [("inner".to_owned(), true), ("outer".to_owned(), true)]);
 }
 
 #[test]
@@ -468,17 +505,12 @@ fn warm_places_of_a_thousand_addresses_take_little() {
 
 #[test]
 fn programs_are_not_kept_open() {
-    let mode = fs::metadata(std::env::current_exe().unwrap())
-        .unwrap()
-        .permissions()
-        .mode();
-    assert!(mode & 0o111 != 0);
-    let fds = || fs::read_dir("/proc/self/fd").unwrap().count();
-    let before = fds();
-    let pid = Pid(std::process::id());
-    let (space, symbols) = look(pid);
-    let here = programs_are_not_kept_open as fn() as usize as u64;
-    let _ = symbols.places(pid, &space, &[(here, false)]);
-    assert_eq!(fds(), before);
-    assert!(Path::new("/proc/self/fd").exists());
+    let program = Program::compiled(&["-g", "-O1"]);
+    let subject = program.start();
+    let (space, symbols) = look(subject.pid());
+    let places = symbols.places(subject.pid(), &space, &[(subject.here, false)]);
+    assert!(places[0].functions.is_ok() && symbols.variable(&space, subject.in_data).is_some());
+    let ours = fs::read_dir("/proc/self/fd").unwrap().flatten();
+    let open: Vec<PathBuf> = ours.filter_map(|fd| fs::read_link(fd.path()).ok()).collect();
+    assert!(!open.contains(&program.path), "{open:?}");
 }
