@@ -28,7 +28,7 @@ use super::{
         runs::report_json, runs::report_csv, runs::report_html,
         history::history, events::stream, metrics::metrics, document,
     ),
-    components(schemas(wire::Hello, wire::SnapshotEvent, wire::GoneEvent, wire::MissedEvent)),
+    components(schemas(wire::Hello, wire::SnapshotEvent, wire::GoneEvent, wire::FindingEvent, wire::MissedEvent)),
     modifiers(&Token),
     security(("token" = []))
 )]

@@ -233,6 +233,8 @@ mod tests {
         }
     }
 
+    // In the shape in which a lock has it.
+    #[allow(clippy::unnecessary_wraps)]
     fn held_by(tid: u32) -> Result<Owner, Unknown> {
         Ok(Owner::Thread {
             tid: Tid(tid),

@@ -47,19 +47,16 @@ impl Floor {
     }
 
     pub fn push(&mut self, now: Nanos, value: u64) {
-        match self.floors.back_mut() {
-            Some((since, least)) => {
-                let passed = now.saturating_sub(*since).0;
-                if passed < self.span.0 {
-                    *least = (*least).min(value);
-                    return;
-                }
-                // Nobody looked for a while: what happened then is not known.
-                if passed > self.span.0 * 3 {
-                    self.floors.clear();
-                }
+        if let Some((since, least)) = self.floors.back_mut() {
+            let passed = now.saturating_sub(*since).0;
+            if passed < self.span.0 {
+                *least = (*least).min(value);
+                return;
             }
-            None => {}
+            // Nobody looked for a while: what happened then is not known.
+            if passed > self.span.0 * 3 {
+                self.floors.clear();
+            }
         }
         if self.floors.len() == KEPT {
             self.floors.pop_front();

@@ -164,7 +164,7 @@ impl Watcher {
 
     /// Takes a look for a client who asks, unless the last one is fresh or was so dear that it must do.
     pub fn look_now(&self, shared: &Shared, snapshot: &Snapshot) {
-        let waits = |snapshot: &Snapshot| snapshot.threads.iter().any(|thread| in_futex(thread));
+        let waits = |snapshot: &Snapshot| snapshot.threads.iter().any(in_futex);
         if shared.settings.procfs.is_captured() || !waits(snapshot) {
             return;
         }
@@ -261,7 +261,7 @@ impl Looked {
                 .is_ok_and(|at| standing[at] == *thread)
         };
         let new = !is_within(&standing, &self.stood);
-        let moved = self.has_findings && !(self.named.iter().all(stands) && !self.named.is_empty());
+        let moved = self.has_findings && (self.named.is_empty() || !self.named.iter().all(stands));
         let again = self.again_at.is_some_and(|at| at <= now);
         if self.has_findings && !moved {
             board.still_holds(snapshot.process, &KINDS, now);
