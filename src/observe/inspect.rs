@@ -18,8 +18,8 @@ use super::threads::{FileBudget, PassError, ProcessReader, resolve};
 use super::{Capability, SamplerCost};
 use crate::kernel::{clock, cmdline};
 use crate::model::{
-    Census, Dump, Finding, LockReport, MemoryMap, Nanos, Pid, ProcessDetails, ProcessKey, Snapshot, Thread,
-    ThreadDetails, Tid, Unknown,
+    Census, Dump, Finding, LockReport, MemoryMap, Nanos, Pid, ProcessDetails, ProcessKey, Snapshot, Thread, ThreadLook,
+    Tid, Unknown,
 };
 
 /// Nobody waits for longer.
@@ -45,15 +45,6 @@ pub enum InspectError {
     Stopped,
     #[error("could not read {path}")]
     Unreadable { path: String, source: std::io::Error },
-}
-
-/// One thread, looked at alone.
-#[derive(Clone, Debug)]
-pub struct ThreadLook {
-    /// Of its process, made lately.
-    pub snapshot: Arc<Snapshot>,
-    pub thread: Thread,
-    pub details: ThreadDetails,
 }
 
 /// While it lives its process is sampled at least at the interval it was asked for.

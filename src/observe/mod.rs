@@ -30,7 +30,7 @@ mod waits;
 
 pub use capabilities::Capability;
 pub(crate) use capabilities::probe;
-pub use inspect::{InspectError, Inspector, ThreadLook, Watch};
+pub use inspect::{InspectError, Inspector, Watch};
 pub(crate) use memory::read as read_memory;
 pub use sampler::{Delivery, Sampler, SamplerCost, Settings, start};
 pub use stacks::{Dumper, StackOptions};
