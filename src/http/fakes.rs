@@ -12,7 +12,7 @@ use super::site::{Site, monotonic_now};
 use super::{Live, Settings, Token};
 use crate::history::{Columns, HistoryError, Query};
 use crate::model::*;
-use crate::observe::{Capability, InspectError, SamplerCost, StackOptions, ThreadLook};
+use crate::observe::{Capability, InspectError, SamplerCost, StackOptions};
 use crate::scenario::{Remote, RunError, Runs, ScenarioFile, StartRun, ValidationProblem};
 
 pub const TOKEN: &str = "0123456789abcdef0123456789abcdef";

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use crate::history::{self, Columns, HistoryError, Query};
 use crate::model::{
-    Census, Dump, Evidence, Finding, LockReport, MemoryMap, Pid, ProcessDetails, ProcessKey, Snapshot, Tid,
+    Census, Dump, Evidence, Finding, LockReport, MemoryMap, Pid, ProcessDetails, ProcessKey, Snapshot, ThreadLook, Tid,
 };
-use crate::observe::{Capability, InspectError, Inspector, SamplerCost, StackOptions, ThreadLook};
+use crate::observe::{Capability, InspectError, Inspector, SamplerCost, StackOptions};
 
 /// While it lives its process is watched at the interval that was asked for.
 pub type Guard = Box<dyn Any + Send + Sync>;

@@ -16,8 +16,7 @@ use super::problem::Problem;
 use super::site::{Answer, Site, encode, id, json_response, wall_clock_of};
 use super::wire::{self, Gaps};
 use crate::history::{HistoryError, Query, Series};
-use crate::model::{Evidence, JavaState, Nanos, Pid, Snapshot, Suspension, Thread, ThreadState, Tid};
-use crate::observe::ThreadLook;
+use crate::model::{Evidence, JavaState, Nanos, Pid, Snapshot, Suspension, Thread, ThreadLook, ThreadState, Tid};
 
 pub const MAX_LIMIT: u64 = 1000;
 const DEFAULT_LIMIT: u64 = 100;

@@ -31,7 +31,7 @@ pub use pool::{PoolStatus, QueuePolicy, Spread, WorkerStatus};
 pub use process::{Census, Condition, GroupUse, Machine, Process, ProcessDetails, Role};
 pub use run::{LoadProgress, RunId, RunPhase, RunStatus};
 pub use signal::SignalSet;
-pub use snapshot::{SelfCost, Snapshot, StateCounts};
+pub use snapshot::{SelfCost, Snapshot, StateCounts, ThreadLook};
 pub use stack::{Call, Dump, DumpThread, Frame, Function, Place, Stack, StackEnd, StackSource, Trust};
 pub use thread::{
     JavaState, StackUse, Suspension, Thread, ThreadDetails, ThreadSignals, ThreadState, TimeLimit, Wait, WaitKind,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::{Condition, Evidence, LedgerView, Nanos, ProcessKey, Role, Thread, ThreadState};
+use super::{Condition, Evidence, LedgerView, Nanos, ProcessKey, Role, Thread, ThreadDetails, ThreadState};
 
 /// How many threads are in each state, indexed by [`ThreadState`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,4 +65,13 @@ pub struct Snapshot {
     pub cpu_ratio: Evidence<f64>,
     pub rss_bytes: Evidence<u64>,
     pub cost: SelfCost,
+}
+
+/// One thread, looked at alone.
+#[derive(Clone, Debug)]
+pub struct ThreadLook {
+    /// Of its process, made lately.
+    pub snapshot: Arc<Snapshot>,
+    pub thread: Thread,
+    pub details: ThreadDetails,
 }

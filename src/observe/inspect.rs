@@ -20,7 +20,7 @@ use super::{Capability, SamplerCost};
 use crate::kernel::{ProcRoot, cgroup, clock, cmdline};
 use crate::model::{
     Census, Dump, Evidence, Finding, GroupUse, LockReport, MemoryMap, Nanos, Pid, ProcessDetails, ProcessKey, Snapshot,
-    Thread, ThreadDetails, Tid, Unknown,
+    Thread, ThreadLook, Tid, Unknown,
 };
 
 /// Nobody waits for longer.
@@ -68,15 +68,6 @@ fn group_use(root: &ProcRoot, key: ProcessKey) -> Evidence<GroupUse> {
         memory_bytes: used.memory_bytes.ok_or(Unknown::NoGroupFile),
         memory_limit: used.memory_limit.ok_or(Unknown::NoGroupFile),
     })
-}
-
-/// One thread, looked at alone.
-#[derive(Clone, Debug)]
-pub struct ThreadLook {
-    /// Of its process, made lately.
-    pub snapshot: Arc<Snapshot>,
-    pub thread: Thread,
-    pub details: ThreadDetails,
 }
 
 /// While it lives its process is sampled at least at the interval it was asked for.

@@ -36,7 +36,7 @@ pub use capabilities::Capability;
 pub(crate) use capabilities::probe;
 pub use findings::FindingChange;
 pub(crate) use hidden::{Sight, is_hidden, look as sight};
-pub use inspect::{InspectError, Inspector, ThreadLook, Watch};
+pub use inspect::{InspectError, Inspector, Watch};
 pub(crate) use locks::read as read_locks;
 pub(crate) use memory::read as read_memory;
 pub use sampler::{Delivery, Sampler, SamplerCost, Settings, start};
