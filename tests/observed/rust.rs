@@ -133,6 +133,7 @@ fn stacks_of_rust_are_those_of_gdb() {
     let program = start();
     program.blocked(&WAITERS);
     let answer = stacks(program.pid());
+    compare(&answer, &gdb(program.pid()), |_| false).hold("a Rust program, gdb");
     let names = functions(&answer, program.tid("mutex"));
     assert!(names.iter().any(|name| name.contains("rust::program")), "{names:?}");
     assert!(
@@ -142,5 +143,4 @@ fn stacks_of_rust_are_those_of_gdb() {
             .any(|frame| frame["trust"] == "recovered"),
         "std's frames need a frame pointer that was found again; marked is none"
     );
-    compare(&answer, &gdb(program.pid()), |_| false).hold("a Rust program, gdb");
 }

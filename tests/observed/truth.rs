@@ -227,7 +227,8 @@ fn still(pid: u32, tids: &[u32]) -> bool {
             .map(|tid| {
                 let task = format!("/proc/{pid}/task/{tid}");
                 let call = fs::read_to_string(format!("{task}/syscall")).ok()?;
-                let status = fs::read_to_string(format!("{task}/status")).ok()?;
+                // A name may be of any bytes.
+                let status = String::from_utf8_lossy(&fs::read(format!("{task}/status")).ok()?).into_owned();
                 let switches = status.split_once("voluntary_ctxt_switches")?.1;
                 (!call.starts_with("running")).then(|| format!("{call}{switches}"))
             })

@@ -10,7 +10,7 @@
 use std::sync::Arc;
 
 use super::{cpp, glibc, others, parking_lot, rust_std};
-use crate::model::{Frame, LockKind, Stack, Trust, WaitMode};
+use crate::model::{Frame, Function, LockKind, Stack, Trust, WaitMode};
 
 /// Frames looked at. From a lock function to the system call there are four at most.
 const DEEPEST: usize = 24;
@@ -117,7 +117,7 @@ pub(super) fn waiting(stack: &Stack) -> Option<Waiting> {
             let name = bare(&function.name);
             if name == "lll_lock_wait_private" {
                 private = true;
-            } else if !is_carrier(name) {
+            } else if !is_carrier(name) && !is_part(function, module.as_deref()) {
                 break 'found (depth, Arc::clone(&function.name), module.clone());
             }
         }
@@ -136,6 +136,12 @@ pub(super) fn waiting(stack: &Stack) -> Option<Waiting> {
         })
     };
     Some(Waiting { at, function, module })
+}
+
+/// With debug information libc shows functions that it put into its own, under names of its build
+/// (`lll_mutex_lock_optimized`): what they are part of has the name that counts.
+fn is_part(function: &Function, module: Option<&str>) -> bool {
+    function.inlined && module.is_some_and(is_libc) && glibc::waits(bare(&function.name)).is_none()
 }
 
 fn of_function(function: &str, outer: &[Frame]) -> Option<At> {
@@ -228,7 +234,7 @@ fn is_thread_library(module: &str) -> bool {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::model::{Function, Place, StackEnd, StackSource, Unknown};
+    use crate::model::{Place, StackEnd, StackSource, Unknown};
 
     /// A stack of these functions, innermost first; an empty name is one without a symbol.
     pub(in super::super) fn stack(functions: &[(&str, &str)]) -> Arc<Stack> {
@@ -240,13 +246,14 @@ pub(super) mod tests {
                 functions: if name.is_empty() {
                     Err(Unknown::NoSymbols)
                 } else {
-                    let one = |part: &str| Function {
+                    let last = name.split('|').count() - 1;
+                    let one = |(at, part): (usize, &str)| Function {
                         name: Arc::from(part),
                         file: None,
                         line: None,
-                        inlined: false,
+                        inlined: at < last,
                     };
-                    Ok(name.split('|').map(one).collect())
+                    Ok(name.split('|').enumerate().map(one).collect())
                 },
                 function_offset: None,
             }),
@@ -303,6 +310,12 @@ pub(super) mod tests {
             frames.extend([("___pthread_mutex_lock", LIBC), ("work", "/bin/app")]);
             assert_eq!(at(&frames), Some(At::Mutex), "{frames:?}");
         }
+        // With debug information, parts of the function have names too.
+        let parts = [
+            ("futex_wait|__GI___lll_lock_wait", LIBC),
+            ("lll_mutex_lock_optimized|___pthread_mutex_lock", LIBC),
+        ];
+        assert_eq!(at(&parts), Some(At::Mutex));
     }
 
     #[test]

@@ -209,17 +209,6 @@ struct Group {
 }
 
 impl AddressSpace {
-    /// Mappings that stand for a process' in a test.
-    #[cfg(test)]
-    pub fn made(mappings: Vec<Mapped>) -> AddressSpace {
-        AddressSpace {
-            mappings,
-            reader: Pid(0),
-            folder: None,
-            asked: HashMap::new(),
-        }
-    }
-
     pub fn read(root: &ProcRoot, pid: Pid, modules: &ModuleCache) -> Evidence<AddressSpace> {
         let folder = glance::memory_folder(root, pid)?;
         let reader = glance::reader_of(&folder).unwrap_or(pid);
