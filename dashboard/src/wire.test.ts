@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { DecodeError } from "./decode";
-import { decodeEvent, decodeHealth, decodeProcesses, decodeThreads, eventNames } from "./wire";
+import { decodeEvent, decodeFindings, decodeHealth, decodeLocks, decodeProcesses, decodeStacks, decodeThreads, eventNames } from "./wire";
 
 const health = {
   status: "ok", version: "0.1.0", boot_id: "b", started_at: "2026-01-01T00:00:00Z", uptime_seconds: 3, problems: [],
@@ -60,4 +60,43 @@ test("events are decoded by name; text that is no JSON is an error", () => {
   expect(() => decodeEvent("missed", "{")).toThrow(SyntaxError);
   expect(() => decodeEvent("run", "{}")).toThrow(DecodeError);
   expect(eventNames).toContain("snapshot");
+});
+
+const process = { pid: 5, start_time: 1, name: "bank", role: "other" };
+const frame = { address: "0x1", function: "main", offset: null, file: null, line: null, inlined: true, module: null, module_address: null, trust: "guessed" };
+const finding = {
+  kind: "from_the_future", severity: "critical", pid: 5, process_name: "bank", since: "2026-11-30T07:00:00Z", lasted_seconds: 1, culprits: [6], culprit_count: 90, summary: "s",
+  evidence: [{ name: "threads", value: null, unit: "threads" }], frames: [frame], rule: "r",
+};
+
+test("stacks: states that nobody is in are left out, and a trust that nobody knows is refused", () => {
+  const stacks = (trust: string): unknown => ({
+    process, taken_at: "t", took_seconds: 0.1, total: 2, truncated: false, paused: 0, unknown: {},
+    stacks: [{ count: 1, tids: [6], states: { sleeping: 1, zombie: 0 }, frames: [{ ...frame, trust }], end: { complete: false, code: "new_end", why: "w" }, source: "sample", moved: true }],
+    threads: [{ tid: 6, name: "a", state: "sleeping", state_letter: "S", stack: 0, unknown: null }, { tid: 7, name: "b", state: "runnable", state_letter: "R", stack: null, unknown: { reason: "denied", code: "sampling_denied", why: "w", need: null, fix: null } }],
+  });
+  const answer = decodeStacks(stacks("recovered"), "");
+  expect(answer.stacks[0]?.states).toEqual({ sleeping: 1 });
+  expect(answer.threads.map((thread) => [thread.stack, thread.unknown?.code, thread.java_state])).toEqual([[0, undefined, null], [null, "sampling_denied", null]]);
+  expect(() => decodeStacks(stacks("surely"), "")).toThrow("stacks[0].frames[0].trust");
+});
+
+test("locks: an owner that is not known stays null, with its reason", () => {
+  const answer = decodeLocks({
+    process, taken_at: "t", total: 1, truncated: false, confirmed_after_seconds: null, deadlocks: [], unknown: {},
+    chains: [{ links: [{ tid: 6, name: "a", lock: 0, owner_tid: null, proof: null }], root: null, root_doing: "owner_unknown", behind_root: 1 }],
+    locks: [{
+      id: 0, address: "0x10", kind: "a_new_kind", flags: [], place: { kind: "heap", text: "heap", module: null, symbol: null, offset: null, tid: null }, owner: null,
+      owner_unknown: { reason: "not_applicable", code: "owner_not_recorded", why: "w", need: null, fix: null }, readers: null, told_by: "call", state: "", waiters: [6],
+    }],
+    waits: [{ tid: 6, name: "a", lock: 0, mode: "exclusive", timed: false, function: null }],
+  }, "");
+  expect(answer.locks[0]).toMatchObject({ owner: null, owner_unknown: { code: "owner_not_recorded" } });
+  expect(answer.holders).toEqual([]);
+});
+
+test("findings: of kinds that are new to us too; news says what became of one", () => {
+  expect(decodeFindings({ taken_at: "t", findings: [finding] }, "").findings[0]?.evidence[0]?.value).toBeNull();
+  expect(decodeEvent("finding", JSON.stringify({ ...finding, state: "cleared" }))).toMatchObject({ event: "finding", data: { kind: "from_the_future", state: "cleared" } });
+  expect(() => decodeEvent("finding", JSON.stringify({ ...finding, state: "perhaps" }))).toThrow("finding.state");
 });

@@ -648,6 +648,7 @@ export const en = {
   "fix.sampling_denied": "run threadscape as root or with CAP_PERFMON, or ask for a pause",
   "need.traced_by_other": "the other tracer to let go",
   "fix.traced_by_other": "detach the debugger, or read the stack in it",
+  "why.no_group_file": "its control group does not account for this, or lies outside our view",
   "why.stopped": "it is stopped, and is left as it is",
   "why.ourselves": "threadscape does not stop itself or its own children",
   "finding.fact.threads_in_cycle": "threads in the circle",

@@ -637,6 +637,7 @@ export const zh: Record<Key, string> = {
   "fix.sampling_denied": "以 root 或 CAP_PERFMON 运行 threadscape，或要求暂停读取",
   "need.traced_by_other": "另一个跟踪器放手",
   "fix.traced_by_other": "断开调试器，或在其中读取栈",
+  "why.no_group_file": "其控制组未对此记账，或不在我们的视野内",
   "why.stopped": "它已停止，保持原样",
   "why.ourselves": "threadscape 不会让自己或其子进程停下",
   "finding.fact.threads_in_cycle": "循环中的线程",
