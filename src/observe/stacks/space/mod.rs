@@ -22,6 +22,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 pub(super) use cache::Bounded;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) use elf::module;
 pub(super) use elf::{Layout, Source, dynamic, place};
 pub(super) use open::{FileKey, Follow, Found, Opened, at};
 pub(super) use patience::within;
@@ -210,7 +212,7 @@ struct Group {
 
 impl AddressSpace {
     /// Mappings that stand for a process' in a test.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub fn made(mappings: Vec<Mapped>) -> AddressSpace {
         AddressSpace {
             mappings,
