@@ -117,11 +117,11 @@ const inC = (...names) => names.map((name, i) => frame(name, LIBC, i === 0 ? { t
 const bottom = [frame("start_thread", LIBC, { trust: "recovered" }), frame("clone3", LIBC, { offset: 44 })];
 const complete = { complete: true, code: "complete", why: "the walk reached the thread's start" };
 const cut = (code, why) => ({ complete: false, code, why });
-const lockMutex = inC("__futex_abstimed_wait_common", "__GI___lll_lock_wait", "pthread_mutex_lock@@GLIBC_2.2.5");
+const lockMutex = inC("__futex_abstimed_wait_common", "__GI___lll_lock_wait", "pthread_mutex_lock");
 const shapes = [
-  { n: 18, name: (i) => `worker-${i}`, state: "sleeping", frames: [...inC("__futex_abstimed_wait_common", "pthread_cond_wait@@GLIBC_2.3.2"), own("bank::Queue<bank::Transfer, std::allocator<bank::Transfer> >::pop()", "queue.hpp", 88, { inlined: true }), own("bank::Worker::run()", "worker.cpp", 41, { trust: "recovered" }), ...bottom], end: complete },
+  { n: 18, name: (i) => `worker-${i}`, state: "sleeping", frames: [...inC("__futex_abstimed_wait_common", "pthread_cond_wait"), own("bank::Queue<bank::Transfer, std::allocator<bank::Transfer> >::pop()", "queue.hpp", 88, { inlined: true }), own("bank::Worker::run()", "worker.cpp", 41, { trust: "recovered" }), ...bottom], end: complete },
   { n: 8, name: (i) => `teller-${i}`, state: "sleeping", frames: [...lockMutex, own("bank::Ledger::post(bank::Transfer const&)", "ledger.cpp", 131), own("bank::Teller::serve(int)", "teller.cpp", 64), ...bottom], end: complete },
-  { n: 4, name: (i) => `reader-${i}`, state: "sleeping", frames: [...inC("__futex_abstimed_wait_common", "pthread_rwlock_rdlock@@GLIBC_2.2.5"), own("bank::Rates::lookup(std::basic_string_view<char>)", "rates.cpp", 22), ...bottom], end: complete },
+  { n: 4, name: (i) => `reader-${i}`, state: "sleeping", frames: [...inC("__futex_abstimed_wait_common", "pthread_rwlock_rdlock"), own("bank::Rates::lookup(std::basic_string_view<char>)", "rates.cpp", 22), ...bottom], end: complete },
   { n: 3, name: (i) => ["debit", "credit", "audit"][i], state: "sleeping", frames: [...lockMutex, own("bank::Account::lock_both(bank::Account&)", "account.cpp", 57), own("bank::transfer(bank::Account&, bank::Account&, long)", "transfer.cpp", 19), ...bottom], end: complete },
   { n: 2, name: (i) => `flusher-${i}`, state: "disk_sleep", frames: [...inC("fdatasync"), own("bank::Journal::flush()", "journal.cpp", 203), nameless("recovered"), nameless("guessed")], end: cut("lost_frame_pointer", "the frame pointer is not known here and was not found on the stack") },
   { n: 1, name: () => "bank", state: "sleeping", frames: [...inC("__futex_abstimed_wait_common", "__pthread_clockjoin_ex"), own("main", "main.cpp", 12), ...inC("__libc_start_call_main")], end: complete },

@@ -366,6 +366,7 @@ export interface StackThread {
   name: string;
   state: ThreadState;
   state_letter: string;
+  java_state: string | null; // as java.lang.Thread.State has it
   stack: number | null; // place in `stacks`
   unknown: Unknown | null;
 }
@@ -415,6 +416,9 @@ export interface Lock {
   waiters: number[];
 }
 
+/** A thread that holds what somebody waits for. */
+export interface Holder { tid: number; name: string; locks: number[] }
+
 export interface LockWait {
   tid: number;
   name: string;
@@ -441,6 +445,7 @@ export interface Locks {
   chains: Chain[];
   locks: Lock[]; // most waiters first
   waits: LockWait[]; // in tid order
+  holders: Holder[]; // in tid order
   unknown: UnknownMap;
 }
 
@@ -673,6 +678,8 @@ const frame = object<Frame>({
   module: nullable(string), module_address: nullable(string), trust: oneOf("context", "unwound", "frame_pointer", "recovered", "guessed"),
 });
 const frames = nullable(list(frame));
+/** An older daemon tells none. */
+const holders: Decoder<Holder[]> = (value, path) => absentIsNull(list(object<Holder>({ tid: number, name: string, locks: list(number) })))(value, path) ?? [];
 const statesOfStack: Decoder<FoldedStack["states"]> = (value, path) => {
   const given = record(number)(value, path);
   return Object.fromEntries(threadStates.filter((state) => (given[state] ?? 0) > 0).map((state) => [state, given[state]]));
@@ -683,7 +690,7 @@ export const decodeStacks = object<Stacks>({
     count: number, tids: list(number), states: statesOfStack, frames: list(frame), end: object<End>({ complete: boolean, code: string, why: string }),
     source: oneOf("syscall", "sample", "pause"), moved: boolean,
   })),
-  threads: list(object<StackThread>({ tid: number, name: string, state: threadState, state_letter: string, stack: nullable(number), unknown: nullable(unknown) })),
+  threads: list(object<StackThread>({ tid: number, name: string, state: threadState, state_letter: string, java_state: absentIsNull(string), stack: nullable(number), unknown: nullable(unknown) })),
   unknown: unknownMap,
 });
 
@@ -707,7 +714,7 @@ export const decodeLocks = object<Locks>({
   waits: list(object<LockWait>({
     tid: number, name: string, lock: number, mode: oneOf("exclusive", "shared", "signal", "end"), timed: boolean, function: nullable(string),
   })),
-  unknown: unknownMap,
+  holders, unknown: unknownMap,
 });
 
 const findingFields: { [K in keyof Finding]-?: Decoder<Finding[K]> } = {

@@ -9,8 +9,9 @@ use std::path::PathBuf;
 use super::subject::{no_process, plain, pretty, print, process_named, root_at};
 use super::{Exit, Failure};
 use crate::http::wire;
-use crate::model::{Pid, Unknown};
-use crate::observe::{self, Capability};
+use crate::kernel::mountinfo::HidePid;
+use crate::model::{Need, Pid, Unknown};
+use crate::observe::{self, Capability, Sight};
 
 /// Says what can be read here, what can't, why, and the fix for each.
 #[derive(Debug, clap::Args)]
@@ -43,7 +44,8 @@ pub fn run(args: Args) -> Result<Exit, Failure> {
     print(&if args.json {
         pretty(&wire::Capabilities::of(&tried))?
     } else {
-        table(pid, &tried)
+        let seen = observe::sight(&root).ok();
+        table(pid, &tried, seen.as_ref())
     })?;
     match verdict {
         Exit::NotAllowed => Err(Failure::not_allowed(format!(
@@ -66,7 +68,7 @@ fn verdict(pid: Option<Pid>, tried: &[Capability]) -> Result<Exit, Failure> {
     }
 }
 
-fn table(pid: Option<Pid>, tried: &[Capability]) -> String {
+fn table(pid: Option<Pid>, tried: &[Capability], seen: Option<&Sight>) -> String {
     let mut text = match pid {
         Some(pid) => format!("what can be read of process {pid}\n\n"),
         None => "what can be read of threadscape itself\n\n".to_owned(),
@@ -86,25 +88,57 @@ fn table(pid: Option<Pid>, tried: &[Capability]) -> String {
         );
     }
     // A fix is told once, with all that it would open.
-    let mut closed: Vec<(Unknown, Vec<&str>)> = Vec::new();
+    let mut closed: Vec<(Need, Vec<&str>)> = Vec::new();
     for capability in tried {
-        if let Some(unknown) = capability.unknown.filter(|unknown| unknown.need().is_some()) {
-            match closed.iter_mut().find(|(known, _)| *known == unknown) {
+        if let Some(need) = capability.need {
+            match closed.iter_mut().find(|(known, _)| *known == need) {
                 Some((_, sources)) => sources.push(capability.source),
-                None => closed.push((unknown, vec![capability.source])),
+                None => closed.push((need, vec![capability.source])),
             }
         }
     }
-    for (unknown, sources) in closed {
-        if let Some(need) = unknown.need() {
+    for (need, sources) in closed {
+        let _ = write!(
+            text,
+            "\n{}\n  needs {}\n  fix: {}\n",
+            sources.join(", "),
+            need.need,
+            need.fix
+        );
+    }
+    if let Some(seen) = seen {
+        let _ = write!(text, "\n{}\n", sight(seen));
+    }
+    text
+}
+
+/// How much of the machine is in sight, in words.
+fn sight(seen: &Sight) -> String {
+    let mut text = format!("{} processes are listed", seen.listed);
+    match (seen.hidden, seen.option) {
+        (Ok(0), _) => text.push_str("; none is hidden"),
+        (Ok(hidden), Some(HidePid::NoAccess)) => {
+            let _ = write!(text, "; {hidden} of them are closed to us (hidepid=1)");
+        }
+        (Ok(hidden), _) => {
+            let _ = write!(text, "; {hidden} more exist and are hidden from us (hidepid)");
+        }
+        (Err(_), Some(HidePid::Invisible)) => {
+            text.push_str("; others may be hidden from us (hidepid), and how many can't be known here");
+        }
+        (Err(_), _) => text.push_str("; whether others are hidden can't be known here"),
+    }
+    match seen.outside {
+        None => {}
+        Some(Ok(outside)) => {
             let _ = write!(
                 text,
-                "\n{}\n  needs {}\n  fix: {}\n",
-                sources.join(", "),
-                need.need,
-                need.fix
+                "\nthis is a container: {outside} processes of the machine are outside of it, and nothing can be read of them from here"
             );
         }
+        Some(Err(_)) => text.push_str(
+            "\nthis may be a container: processes outside of it can't be seen, and how many they are can't be known here",
+        ),
     }
     text
 }
@@ -120,6 +154,7 @@ mod tests {
                 source,
                 gives: "something",
                 unknown: *unknown,
+                need: unknown.and_then(Unknown::need),
             })
             .collect()
     }
@@ -156,6 +191,7 @@ mod tests {
                 ("smaps", Some(Unknown::PtraceDenied)),
                 ("ledger", Some(Unknown::NoLedger)),
             ]),
+            None,
         );
         assert_eq!(text.matches("fix: ").count(), 2, "{text}");
         assert!(text.contains("maps, smaps\n  needs CAP_SYS_PTRACE"), "{text}");
@@ -168,5 +204,29 @@ mod tests {
         assert_eq!(answer["sources"][0]["works"], true);
         assert_eq!(answer["sources"][0]["fix"], serde_json::Value::Null);
         assert_eq!(answer["sources"][1]["reason"], Unknown::PtraceDenied.why());
+    }
+    #[test]
+    fn what_is_out_of_sight_is_said_in_words() {
+        let seen = |hidden, outside, option| {
+            sight(&Sight {
+                listed: 12,
+                hidden,
+                outside,
+                option: Some(option),
+            })
+        };
+        assert_eq!(
+            seen(Ok(0), None, HidePid::Off),
+            "12 processes are listed; none is hidden"
+        );
+        assert_eq!(
+            seen(Ok(31), None, HidePid::Invisible),
+            "12 processes are listed; 31 more exist and are hidden from us (hidepid)"
+        );
+        assert!(seen(Ok(3), None, HidePid::NoAccess).contains("3 of them are closed"));
+        let container = seen(Ok(0), Some(Ok(90)), HidePid::Off);
+        assert!(container.contains("this is a container: 90 processes"), "{container}");
+        let blind = seen(Err(Unknown::Denied), Some(Err(Unknown::Denied)), HidePid::Invisible);
+        assert_eq!(blind.matches("can't be known").count(), 2, "{blind}");
     }
 }

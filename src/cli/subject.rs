@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::{Exit, Failure};
 use crate::kernel::{ProcRoot, comm};
 use crate::model::Pid;
-use crate::observe::InspectError;
+use crate::observe::{self, InspectError};
 
 /// A reader that goes away (`| head`) is no failure.
 pub(super) fn print(text: &str) -> Result<(), Failure> {
@@ -54,6 +54,11 @@ pub(super) fn process_named(root: &ProcRoot, wanted: &str) -> Result<Pid, Failur
                 let pid = Pid(pid.unsigned_abs());
                 if root.process(pid).is_dir() {
                     Ok(pid)
+                } else if observe::is_hidden(root, pid) {
+                    Err(Failure::not_allowed(format!(
+                        "process {pid} exists, and /proc hides it from us (hidepid); run threadscape as its owner, as \
+                         root, or with CAP_SYS_PTRACE"
+                    )))
                 } else {
                     Err(no_process(pid))
                 }

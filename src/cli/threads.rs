@@ -536,6 +536,57 @@ mod tests {
     }
 
     #[test]
+    fn the_table_says_what_a_thread_waits_for_and_what_is_odd_about_its_process() {
+        let mut snapshot = (*captured()).clone();
+        snapshot.condition = crate::model::Condition {
+            main_thread_gone: true,
+            tracer: Ok(Some(Pid(9))),
+            frozen: Ok(true),
+            cgroup: Ok("/a\x1bb".into()),
+            ..crate::model::Condition::UNREMARKABLE
+        };
+        let text = table(&snapshot, &snapshot.threads.iter().collect::<Vec<_>>(), None);
+        let head = text.lines().next().unwrap();
+        assert!(
+            head.ends_with("; main thread gone; frozen with control group /a\\u{1b}b; traced by 9"),
+            "{head}"
+        );
+
+        let mut row = snapshot.threads[0].clone();
+        let mut check = |syscall, kind, fd, name: &str, timed, expected: &str| {
+            let wait = row.wait.as_mut().unwrap();
+            wait.syscall = Some(syscall);
+            wait.address = None;
+            wait.timed = timed;
+            wait.object = Ok(crate::model::WaitObject {
+                kind,
+                fd,
+                name: name.into(),
+            });
+            assert_eq!(waits_for(&row, &mut Notes::default()), expected);
+        };
+        check("read", "pipe", Some(5), "pipe:[123]", None, "read fd 5 pipe:[123]");
+        check(
+            "epoll_wait",
+            "epoll",
+            Some(3),
+            "12 fds",
+            Some(true),
+            "epoll_wait 12 fds (timed)",
+        );
+        check(
+            "clock_nanosleep",
+            "timer",
+            None,
+            "for 60 s",
+            Some(true),
+            "clock_nanosleep for 60 s",
+        );
+        check("wait4", "process", None, "any child", Some(false), "wait4 any child");
+        check("read", "file", Some(1), "/a\nb", None, "read fd 1 /a\\u{a}b");
+    }
+
+    #[test]
     fn csv_leaves_unknown_empty_and_disarms_formulas() {
         let snapshot = captured();
         let rows: Vec<&Thread> = snapshot.threads.iter().collect();

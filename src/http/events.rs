@@ -547,6 +547,32 @@ mod tests {
     }
 
     #[test]
+    fn a_finding_is_told_to_all_streams_with_what_has_become_of_it() {
+        let live = Live::starting_at(1000);
+        live.finding(&fakes::finding(), FindingState::Raised);
+        let found = live.after(999);
+        let text = &texts(&found)[0];
+        assert!(
+            text.starts_with("id: 1000\nevent: finding\ndata: {\"state\":\"raised\","),
+            "{text}"
+        );
+        for part in [
+            "\"kind\":\"deadlock\"",
+            "\"severity\":\"critical\"",
+            "\"pid\":4712",
+            "\"lasted_seconds\":3.0",
+        ] {
+            assert!(text.contains(part), "{part} is not in {text}");
+        }
+        let mut nothing_chosen = Choice {
+            chosen: Vec::new(),
+            interval: None,
+            last: HashMap::new(),
+        };
+        assert!(nothing_chosen.takes(&found.events[0]));
+    }
+
+    #[test]
     fn what_has_left_the_ring_is_counted() {
         let live = Live::starting_at(1000);
         for _ in 0..KEPT + 10 {

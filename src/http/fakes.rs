@@ -476,6 +476,22 @@ impl Looks for Small {
             .ok_or(InspectError::NoThread { pid, tid })
     }
 
+    fn process_details(&self, _: ProcessKey) -> ProcessDetails {
+        ProcessDetails {
+            started_at: Ok(SystemTime::UNIX_EPOCH),
+            command_line: Ok(vec!["/usr/bin/x".into(), "<b>".into()]),
+            command_line_cut: false,
+            group: Ok(GroupUse {
+                cpu: Ok(Nanos(1_500_000_000)),
+                periods: Ok(10),
+                throttled_periods: Ok(4),
+                throttled: Ok(Nanos(20_000_000)),
+                memory_bytes: Err(Unknown::NoGroupFile),
+                memory_limit: Ok(MemoryLimit::Unlimited),
+            }),
+        }
+    }
+
     fn memory(&self, pid: Pid) -> Result<MemoryMap, InspectError> {
         self.resolve(pid)?;
         Ok(memory())
@@ -509,6 +525,7 @@ impl Looks for Small {
             source: "smaps",
             gives: "resident memory",
             unknown: Some(Unknown::PtraceDenied),
+            need: Unknown::PtraceDenied.need(),
         }]
     }
 

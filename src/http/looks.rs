@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::history::{self, Columns, HistoryError, Query};
-use crate::model::{Census, Dump, Evidence, Finding, LockReport, MemoryMap, Pid, ProcessKey, Snapshot, Tid};
+use crate::model::{
+    Census, Dump, Evidence, Finding, LockReport, MemoryMap, Pid, ProcessDetails, ProcessKey, Snapshot, Tid,
+};
 use crate::observe::{Capability, InspectError, Inspector, SamplerCost, StackOptions, ThreadLook};
 
 /// While it lives its process is watched at the interval that was asked for.
@@ -20,6 +22,7 @@ pub trait Looks: Send + Sync {
     fn snapshot(&self, pid: Pid) -> Result<Arc<Snapshot>, InspectError>;
     fn watch(&self, pid: Pid, interval: Duration) -> Result<Guard, InspectError>;
     fn closely(&self, pid: Pid, tid: Tid) -> Result<ThreadLook, InspectError>;
+    fn process_details(&self, key: ProcessKey) -> ProcessDetails;
     fn memory(&self, pid: Pid) -> Result<MemoryMap, InspectError>;
     fn stacks(&self, pid: Pid, options: &StackOptions) -> Result<Dump, InspectError>;
     fn locks(&self, pid: Pid, options: &StackOptions) -> Result<LockReport, InspectError>;
@@ -52,6 +55,10 @@ impl Looks for Inspector {
 
     fn closely(&self, pid: Pid, tid: Tid) -> Result<ThreadLook, InspectError> {
         Inspector::closely(self, pid, tid)
+    }
+
+    fn process_details(&self, key: ProcessKey) -> ProcessDetails {
+        Inspector::process_details(self, key)
     }
 
     fn memory(&self, pid: Pid) -> Result<MemoryMap, InspectError> {

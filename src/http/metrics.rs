@@ -652,6 +652,20 @@ mod tests {
     }
 
     #[test]
+    fn every_kind_of_finding_has_a_sample_also_where_there_is_none() {
+        let mut scrape = Scrape::default();
+        findings(&[fakes::finding()], &mut scrape);
+        let text = write(scrape, false).unwrap();
+        assert!(
+            text.contains("threadscape_findings{kind=\"deadlock\",severity=\"critical\"} 1.0\n"),
+            "{text}"
+        );
+        assert!(text.contains("threadscape_findings{kind=\"deadlock\",severity=\"notice\"} 0.0\n"));
+        let samples = text.lines().filter(|line| line.starts_with("threadscape_findings{"));
+        assert_eq!(samples.count(), FindingKind::ALL.len() * Severity::ALL.len());
+    }
+
+    #[test]
     fn unknown_is_an_absent_sample() {
         let mut snapshot = (*fakes::snapshot(1)).clone();
         assert!(text_of(snapshot.clone(), false).contains("threadscape_process_cpu_ratio{"));

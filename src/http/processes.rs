@@ -120,7 +120,7 @@ pub async fn list(State(site): State<Arc<Site>>, uri: Uri) -> Answer {
     tag = "processes",
     params(("pid" = String, Path, description = "A number, self or workbench")),
     responses(
-        (status = 200, body = wire::Process),
+        (status = 200, body = wire::ProcessDetail),
         (status = 400, description = "pid is not one", body = wire::Problem),
         (status = 404, description = "No such process", body = wire::Problem),
     )
@@ -135,7 +135,11 @@ pub async fn one(State(site): State<Arc<Site>>, Path(pid): Path<String>, uri: Ur
         let find = |census: &crate::model::Census| census.processes.iter().find(|p| p.key == key).cloned();
         let process = find(&site.looks.census()).or_else(|| find(&site.looks.fresh_census()));
         match process {
-            Some(process) => encode(&wire::Process::of(&process, &site.looks.all_findings())),
+            Some(process) => encode(&wire::ProcessDetail::of(
+                &process,
+                &site.looks.process_details(key),
+                &site.looks.all_findings(),
+            )),
             None => Err(Problem::new(
                 StatusCode::NOT_FOUND,
                 "no-such-process",

@@ -537,6 +537,66 @@ fn threads_are_filtered_sorted_and_paged() {
     assert_eq!(all["unknown"]["wait.kernel_function"]["reason"], "denied");
     assert_eq!(all["unknown"]["process.heap"]["code"], "no_ledger");
     assert_eq!(threads("offset=4000000000")["threads"], json!([]));
+    assert_eq!(
+        (&row["java_state"], &row["in_kernel"]),
+        (&json!("WAITING"), &json!("futex"))
+    );
+    assert!(row["suspended"].is_null());
+    assert_eq!(all["condition"]["marks"], json!([]));
+    assert_eq!(all["unknown"]["condition.frozen"]["code"], "not_asked");
+}
+
+#[test]
+fn threads_named_by_id_come_in_that_order_with_null_for_one_that_is_not_there() {
+    let (site, machine, _stop) = fakes::site(Settings::default());
+    *machine.snapshot.lock() = Some(fakes::snapshot(5));
+    let path = format!("/api/v1/processes/{}/threads", OTHER.0);
+    let get = |query: &str| ask(&site, good("GET", &format!("{path}?{query}"), None));
+    let (status, answer) = get("tid=4714,99,4712,4714&sparkline=2");
+    assert_eq!(status, 200, "{answer}");
+    let tids: Vec<&Value> = answer["threads"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| &row["tid"])
+        .collect();
+    assert_eq!(tids, [&json!(4714), &Value::Null, &json!(4712), &json!(4714)]);
+    assert!(answer["threads"][1].is_null());
+    assert_eq!((&answer["total"], &answer["all"]), (&json!(3), &json!(5)));
+    assert_eq!(answer["threads"][2]["sparkline"].as_array().unwrap().len(), 2);
+    let many = (1..=1001).map(|tid| tid.to_string()).collect::<Vec<_>>().join(",");
+    for (query, field) in [
+        ("tid=", "tid"),
+        ("tid=4712,x", "tid"),
+        ("tid=0", "tid"),
+        ("tid=4712&sort=name", "sort"),
+        ("tid=4712&limit=5", "limit"),
+        (&format!("tid={many}"), "tid"),
+    ] {
+        let (status, problem) = get(query);
+        assert_eq!((status, &problem["field"]), (400, &json!(field)), "{query}");
+    }
+    // One that is asked for alone and isn't there is an error, as ever.
+    assert_eq!(ask(&site, good("GET", &format!("{path}/99"), None)).0, 404);
+}
+
+#[test]
+fn one_thread_and_one_process_have_what_no_list_has() {
+    let (site, machine, _stop) = fakes::site(Settings::default());
+    *machine.snapshot.lock() = Some(fakes::snapshot(2));
+    let one = format!("/api/v1/processes/{}", OTHER.0);
+    let (_, thread) = ask(&site, good("GET", &format!("{one}/threads/{}", OTHER.0), None));
+    let details = &thread["details"];
+    assert_eq!(details["signals"]["blocked"], json!(["SIGTERM"]));
+    assert_eq!(details["namespace_tids"], json!([OTHER.0, 7]));
+    assert!(details["frozen"].is_null() && details["tracer_pid"].is_null());
+    assert_eq!(thread["unknown"]["details.frozen"]["code"], "denied");
+    assert_eq!(thread["unknown"]["details.time_limit"]["code"], "no_object");
+    assert!(thread["unknown"].get("details.tracer_pid").is_none());
+    let (_, process) = ask(&site, good("GET", &one, None));
+    assert_eq!(process["command_line"], json!(["/usr/bin/x", "<b>"]));
+    assert_eq!(process["started_at"], "1970-01-01T00:00:00.000Z");
+    assert_eq!(process["pid"], OTHER.0);
 }
 
 #[test]

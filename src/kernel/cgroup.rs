@@ -9,6 +9,11 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use crate::model::{MemoryLimit, Nanos};
+
+/// The kernel has a dozen controllers.
+const MOST_HIERARCHIES: usize = 32;
+
 /// The groups of one process, as its own file words them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Groups {
@@ -18,6 +23,8 @@ pub struct Groups {
     pub freezer: Option<Vec<u8>>,
     /// The first path of any hierarchy that isn't its root.
     deepest: Option<Vec<u8>>,
+    /// In the hierarchies of version 1, by their controllers.
+    separate: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 impl Groups {
@@ -45,7 +52,10 @@ pub fn parse(text: &[u8]) -> Groups {
         }
         if hierarchy == b"0" && controllers.is_empty() {
             groups.unified = Some(path.to_vec());
-        } else if controllers.split(|byte| *byte == b',').any(|name| name == b"freezer") {
+        } else if groups.separate.len() < MOST_HIERARCHIES {
+            groups.separate.push((controllers.to_vec(), path.to_vec()));
+        }
+        if controllers.split(|byte| *byte == b',').any(|name| name == b"freezer") {
             groups.freezer = Some(path.to_vec());
         }
     }
@@ -57,6 +67,8 @@ pub fn parse(text: &[u8]) -> Groups {
 pub struct Mounts {
     unified: Option<(String, PathBuf)>,
     freezer: Option<(String, PathBuf)>,
+    /// Those of version 1, with their options: controllers are among them.
+    separate: Vec<(String, (String, PathBuf))>,
 }
 
 /// Parses `mountinfo`. Blanks in a path are written as `\040`: such a mount is left out.
@@ -75,6 +87,13 @@ pub fn parse_mounts(text: &str) -> Mounts {
         }
         let found = Some(((*part).to_owned(), PathBuf::from(folder)));
         let mut system = system.split(' ');
+        if let (true, Some(place), Some(options)) = (
+            system.clone().next() == Some("cgroup") && mounts.separate.len() < MOST_HIERARCHIES,
+            found.clone(),
+            system.clone().nth(2),
+        ) {
+            mounts.separate.push((options.to_owned(), place));
+        }
         match system.next() {
             Some("cgroup2") => mounts.unified = mounts.unified.or(found),
             Some("cgroup")
@@ -105,6 +124,80 @@ impl Mounts {
             }
             (unified, freezer) => Some(unified == Some(true) || freezer == Some(true)),
         }
+    }
+}
+
+/// What all processes of a control group have used together, and may use. What its files do not say is `None`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GroupUse {
+    pub cpu: Option<Nanos>,
+    /// Enforcement periods so far, and those in which the group had used up its share; absent without a limit.
+    pub periods: Option<u64>,
+    pub throttled_periods: Option<u64>,
+    pub throttled: Option<Nanos>,
+    pub memory_bytes: Option<u64>,
+    pub memory_limit: Option<MemoryLimit>,
+}
+
+/// Limits of version 1 are never absent: a number near the largest stands for none (page_counter.h).
+const NO_LIMIT: u64 = i64::MAX as u64 / 4096 * 4096;
+
+impl Mounts {
+    /// Of the groups of one process: of version 2 where it has the controller, else of version 1.
+    pub fn used(&self, groups: &Groups) -> GroupUse {
+        let unified = |name: &str| small(&file_of(self.unified.as_ref(), groups.unified.as_deref(), name)?);
+        let separate = |controller: &str, name: &str| {
+            let has = |list: &[u8]| {
+                list.split(|byte| *byte == b',')
+                    .any(|word| word == controller.as_bytes())
+            };
+            let (_, mount) = self.separate.iter().find(|(options, _)| has(options.as_bytes()))?;
+            let (_, path) = groups.separate.iter().find(|(controllers, _)| has(controllers))?;
+            small(&file_of(Some(mount), Some(path), name)?)
+        };
+        let number = |text: Option<String>| text?.trim().parse::<u64>().ok();
+        // The root group of version 2 has no limits and few files; version 1 may speak for the process all the same.
+        if let Some(stat) = unified("cpu.stat").filter(|_| groups.unified.as_deref() != Some(b"/")) {
+            return GroupUse {
+                cpu: keyed(&stat, "usage_usec").map(micros),
+                periods: keyed(&stat, "nr_periods"),
+                throttled_periods: keyed(&stat, "nr_throttled"),
+                throttled: keyed(&stat, "throttled_usec").map(micros),
+                memory_bytes: number(unified("memory.current")),
+                memory_limit: unified("memory.max").and_then(|text| limit(&text)),
+            };
+        }
+        let stat = separate("cpu", "cpu.stat").unwrap_or_default();
+        GroupUse {
+            cpu: number(separate("cpuacct", "cpuacct.usage")).map(Nanos),
+            periods: keyed(&stat, "nr_periods"),
+            throttled_periods: keyed(&stat, "nr_throttled"),
+            throttled: keyed(&stat, "throttled_time").map(Nanos),
+            memory_bytes: number(separate("memory", "memory.usage_in_bytes")),
+            memory_limit: separate("memory", "memory.limit_in_bytes").and_then(|text| limit(&text)),
+        }
+    }
+}
+
+fn micros(count: u64) -> Nanos {
+    Nanos(count.saturating_mul(1000))
+}
+
+/// `name number` among lines.
+fn keyed(text: &str, name: &str) -> Option<u64> {
+    text.lines().find_map(|line| {
+        let (key, value) = line.split_once(' ')?;
+        (key == name).then(|| value.trim().parse().ok())?
+    })
+}
+
+fn limit(text: &str) -> Option<MemoryLimit> {
+    match text.trim() {
+        "max" => Some(MemoryLimit::Unlimited),
+        bytes => match bytes.parse::<u64>().ok()? {
+            NO_LIMIT.. => Some(MemoryLimit::Unlimited),
+            bytes => Some(MemoryLimit::Bytes(bytes)),
+        },
     }
 }
 
@@ -168,6 +261,52 @@ mod tests {
         assert_eq!(unified(b"/docker/8"), None);
         assert_eq!(unified(b"/docker/7/../../etc"), None);
         assert_eq!(mounts.freezer, Some(("/".to_owned(), PathBuf::from("/freezer"))));
+    }
+
+    #[test]
+    fn what_a_group_has_used_is_told_by_either_version() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = folder.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        write(
+            "two/web/cpu.stat",
+            "usage_usec 1500\nnr_periods 10\nnr_throttled 4\nthrottled_usec 20\n",
+        );
+        write("two/web/memory.max", "max\n");
+        write("cpu/web/cpu.stat", "nr_periods 7\nnr_throttled 2\nthrottled_time 300\n");
+        write("acct/web/cpuacct.usage", "12345\n");
+        write("memory/web/memory.limit_in_bytes", "9223372036854771712\n");
+        write("memory/web/memory.usage_in_bytes", "4096\n");
+        let at = folder.path().display();
+        let mounts = parse_mounts(&format!(
+            "30 1 0:26 / {at}/two rw - cgroup2 cgroup2 rw\n31 1 0:27 / {at}/cpu rw - cgroup cgroup rw,cpu\n\
+             32 1 0:28 / {at}/acct rw - cgroup cgroup rw,cpuacct\n33 1 0:29 / {at}/memory rw - cgroup cgroup rw,memory\n"
+        ));
+        let two = mounts.used(&parse(b"0::/web\n"));
+        assert_eq!((two.cpu, two.throttled), (Some(Nanos(1_500_000)), Some(Nanos(20_000))));
+        assert_eq!((two.periods, two.throttled_periods), (Some(10), Some(4)));
+        assert_eq!(
+            (two.memory_limit, two.memory_bytes),
+            (Some(MemoryLimit::Unlimited), None)
+        );
+        let one = mounts.used(&parse(b"4:memory:/web\n3:cpuacct:/web\n1:cpu:/web\n0::/\n"));
+        assert_eq!(
+            one,
+            GroupUse {
+                cpu: Some(Nanos(12345)),
+                periods: Some(7),
+                throttled_periods: Some(2),
+                throttled: Some(Nanos(300)),
+                memory_bytes: Some(4096),
+                memory_limit: Some(MemoryLimit::Unlimited),
+            }
+        );
+        assert_eq!(mounts.used(&parse(b"0::/gone\n")), GroupUse::default());
+        assert_eq!(limit("garbage"), None);
+        assert_eq!(limit("100\n"), Some(MemoryLimit::Bytes(100)));
     }
 
     #[test]

@@ -9,6 +9,11 @@ pub fn monotonic() -> Nanos {
     read(ClockId::Monotonic)
 }
 
+/// Since boot, time asleep included: what start times count on.
+pub fn boottime() -> Nanos {
+    read(ClockId::Boottime)
+}
+
 /// CPU time of the calling thread.
 pub fn thread_cpu() -> Nanos {
     read(ClockId::ThreadCPUTime)

@@ -7,6 +7,7 @@ pub mod boot_id;
 pub mod calls;
 pub mod cgroup;
 pub mod clock;
+pub mod cmdline;
 pub mod comm;
 pub mod elf;
 pub mod elf_file;

@@ -50,6 +50,8 @@ pub enum Unknown {
     Stopped,
     /// A thread of our own process, or one whose end we wait for: a process can't stop itself and look.
     Ourselves,
+    /// The control group has no such file here: its controller is off, it is the root, or it lies outside our view.
+    NoGroupFile,
     /// No symbol table names this address.
     NoSymbols,
     /// Code of another architecture or word size than ours.
@@ -79,7 +81,7 @@ pub struct Need {
 }
 
 impl Unknown {
-    pub const ALL: [Unknown; 27] = [
+    pub const ALL: [Unknown; 28] = [
         Unknown::PtraceDenied,
         Unknown::Denied,
         Unknown::Gone,
@@ -102,6 +104,7 @@ impl Unknown {
         Unknown::TracedByOther,
         Unknown::Stopped,
         Unknown::Ourselves,
+        Unknown::NoGroupFile,
         Unknown::NoSymbols,
         Unknown::ForeignCode,
         Unknown::OwnerNotRecorded,
@@ -132,6 +135,7 @@ impl Unknown {
             | Unknown::Late
             | Unknown::Stopped
             | Unknown::Ourselves
+            | Unknown::NoGroupFile
             | Unknown::NoSymbols
             | Unknown::OwnerNotRecorded
             | Unknown::NotHeld
@@ -164,6 +168,7 @@ impl Unknown {
             Unknown::TracedByOther => "traced_by_other",
             Unknown::Stopped => "stopped",
             Unknown::Ourselves => "ourselves",
+            Unknown::NoGroupFile => "no_group_file",
             Unknown::NoSymbols => "no_symbols",
             Unknown::ForeignCode => "foreign_code",
             Unknown::OwnerNotRecorded => "owner_not_recorded",
@@ -197,6 +202,7 @@ impl Unknown {
             Unknown::TracedByOther => "another debugger already traces this thread",
             Unknown::Stopped => "it is stopped, and is left as it is",
             Unknown::Ourselves => "threadscape does not stop itself or its own children",
+            Unknown::NoGroupFile => "its control group does not account for this, or lies outside our view",
             Unknown::NoSymbols => "no symbol table names this address",
             Unknown::ForeignCode => "the program's code is for another architecture than ours",
             Unknown::OwnerNotRecorded => "locks of this kind do not record who holds them",

@@ -28,7 +28,7 @@ pub use lock::{
 };
 pub use memory::{MemoryBounds, MemoryLimit, MemoryMap, MemoryTotals, Region, RegionKind, Sizes, ThreadStack};
 pub use pool::{PoolStatus, QueuePolicy, Spread, WorkerStatus};
-pub use process::{Census, Condition, Machine, Process, Role};
+pub use process::{Census, Condition, GroupUse, Machine, Process, ProcessDetails, Role};
 pub use run::{LoadProgress, RunId, RunPhase, RunStatus};
 pub use signal::SignalSet;
 pub use snapshot::{SelfCost, Snapshot, StateCounts};

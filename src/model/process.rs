@@ -1,8 +1,9 @@
 //! A process as the list of the whole machine shows it, and the machine itself.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use super::{Evidence, Nanos, Pid, ProcessKey, Unknown};
+use super::{Evidence, MemoryLimit, Nanos, Pid, ProcessKey, Unknown};
 
 /// Why we watch a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -97,6 +98,29 @@ impl Process {
     pub fn pid(&self) -> Pid {
         self.key.pid
     }
+}
+
+/// What is read of one process when it is looked at alone, beside its line.
+#[derive(Clone, Debug)]
+pub struct ProcessDetails {
+    /// By the wall clock as it is set now.
+    pub started_at: Evidence<SystemTime>,
+    /// The words it was started with, unless it wrote others there: hostile bytes as text, 4 KiB at most.
+    pub command_line: Evidence<Vec<String>>,
+    pub command_line_cut: bool,
+    pub group: Evidence<GroupUse>,
+}
+
+/// What all processes of a control group have used together, and may use. What its files do not say is unknown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupUse {
+    pub cpu: Evidence<Nanos>,
+    /// Enforcement periods so far, and those in which the group had used up its share.
+    pub periods: Evidence<u64>,
+    pub throttled_periods: Evidence<u64>,
+    pub throttled: Evidence<Nanos>,
+    pub memory_bytes: Evidence<u64>,
+    pub memory_limit: Evidence<MemoryLimit>,
 }
 
 /// The machine, as far as every screen needs it.

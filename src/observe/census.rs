@@ -6,10 +6,8 @@
 //! which is a third of what `sysinfo` takes for them. A captured tree is read with our own readers alone: nothing
 //! moves in it, so it has no rates.
 //!
-//! **Hidden** are processes that exist and can't be seen. With `hidepid=1` they are listed but can't
-//! be read: they are counted. With `hidepid=2` they aren't listed and nothing counts them (`loadavg`
-//! counts threads, of the whole machine); we can only tell whether there is anything to hide: pid 1,
-//! which every pid namespace has, can be seen or not. Then the number is unknown.
+//! **Hidden** are processes that exist and can't be seen: `hidden` counts them. With `hidepid=1` they are listed
+//! but can't be read, which is found here.
 
 use std::collections::HashMap;
 use std::io;
@@ -19,10 +17,10 @@ use std::time::Duration;
 
 use sysinfo::{MemoryRefreshKind, System, Users};
 
+use super::hidden;
 use super::sampler::nanos;
 use super::waits;
 use crate::kernel::file::{self, Buffer};
-use crate::kernel::mountinfo::{self, HidePid};
 use crate::kernel::stat::Stat;
 use crate::kernel::{ProcRoot, boot_id, clock, loadavg, meminfo, stat, status, task};
 use crate::model::{Census, Evidence, Machine, Nanos, Pid, Process, ProcessKey, Role, Ticks, Unknown};
@@ -188,7 +186,7 @@ impl Taker {
             taken_at,
             machine: self.machine(has_rate, previous.filter(|_| !reads_cpu)),
             processes,
-            hidden: self.hidden(unreadable),
+            hidden: hidden::number(&self.root, unreadable),
         }
     }
 
@@ -301,22 +299,6 @@ impl Taker {
                 Ok(Some(load)) => Ok(load),
                 _ => Err(Unknown::Unreadable),
             },
-        }
-    }
-
-    fn hidden(&self, unreadable: u64) -> Evidence<u64> {
-        match mountinfo::read(&self.root) {
-            Ok(HidePid::Off | HidePid::NoAccess) => Ok(unreadable),
-            // Pid 1 is there for sure. Seen though it isn't ours, nothing is hidden from us.
-            Ok(HidePid::Invisible) => {
-                let ours = rustix::process::geteuid().as_raw();
-                let first = std::fs::read(self.root.process(Pid(1)).join("status"));
-                match first.map(|text| status::parse(&text).user) {
-                    Ok(Some(owner)) if ours == 0 || owner != ours => Ok(unreadable),
-                    _ => Err(Unknown::Denied),
-                }
-            }
-            Err(_) => Err(Unknown::Denied),
         }
     }
 }

@@ -7,18 +7,20 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::capabilities;
+use super::glance;
 use super::locks;
 use super::memory;
 use super::sampler::{Failed, SHORTEST_INTERVAL, Shared, Watched, nanos};
 use super::stacks::StackOptions;
 use super::threads::{FileBudget, PassError, ProcessReader, resolve};
 use super::{Capability, SamplerCost};
-use crate::kernel::clock;
+use crate::kernel::{ProcRoot, cgroup, clock, cmdline};
 use crate::model::{
-    Census, Dump, Finding, LockReport, MemoryMap, Nanos, Pid, ProcessKey, Snapshot, Thread, ThreadDetails, Tid, Unknown,
+    Census, Dump, Evidence, Finding, GroupUse, LockReport, MemoryMap, Nanos, Pid, ProcessDetails, ProcessKey, Snapshot,
+    Thread, ThreadDetails, Tid, Unknown,
 };
 
 /// Nobody waits for longer.
@@ -44,6 +46,28 @@ pub enum InspectError {
     Stopped,
     #[error("could not read {path}")]
     Unreadable { path: String, source: std::io::Error },
+}
+
+/// What the process' control group has used and may use.
+fn group_use(root: &ProcRoot, key: ProcessKey) -> Evidence<GroupUse> {
+    // The groups of a captured tree are not ours to look into.
+    if root.is_captured() {
+        return Err(Unknown::NotCaptured);
+    }
+    let groups = cgroup::parse(&glance::small(root, &root.process(key.pid).join("cgroup"))?);
+    let mounts = glance::small(root, &root.path().join("self/mountinfo"))?;
+    let used = cgroup::parse_mounts(&String::from_utf8_lossy(&mounts)).used(&groups);
+    if !matches!(resolve(root, key.pid), Ok(Some(now)) if now == key) {
+        return Err(Unknown::Gone);
+    }
+    Ok(GroupUse {
+        cpu: used.cpu.ok_or(Unknown::NoGroupFile),
+        periods: used.periods.ok_or(Unknown::NoGroupFile),
+        throttled_periods: used.throttled_periods.ok_or(Unknown::NoGroupFile),
+        throttled: used.throttled.ok_or(Unknown::NoGroupFile),
+        memory_bytes: used.memory_bytes.ok_or(Unknown::NoGroupFile),
+        memory_limit: used.memory_limit.ok_or(Unknown::NoGroupFile),
+    })
 }
 
 /// One thread, looked at alone.
@@ -279,6 +303,41 @@ impl Inspector {
             thread,
             details,
         })
+    }
+
+    /// What the list leaves out for being asked for seldom.
+    pub fn process_details(&self, key: ProcessKey) -> ProcessDetails {
+        let root = &self.0.settings.procfs;
+        // A captured tree tells of another boot.
+        let started_at = if root.is_captured() {
+            Err(Unknown::NotCaptured)
+        } else {
+            let since_boot = (key.start.seconds() * 1e9) as u64;
+            let ago = Duration::from_nanos(clock::boottime().0.saturating_sub(since_boot));
+            SystemTime::now().checked_sub(ago).ok_or(Unknown::Unreadable)
+        };
+        let read = cmdline::read(&root.process(key.pid)).map_err(|error| crate::kernel::maps::refusal(root, &error));
+        let (command_line, command_line_cut) = match read {
+            // The pid may be another's by now.
+            _ if !matches!(resolve(root, key.pid), Ok(Some(now)) if now == key) => (Err(Unknown::Gone), false),
+            // Neither a kernel thread nor a zombie has one.
+            Ok(line) if line.words.is_empty() => (Err(Unknown::NoObject), false),
+            Ok(line) => (
+                Ok(line
+                    .words
+                    .iter()
+                    .map(|word| String::from_utf8_lossy(word).into_owned())
+                    .collect()),
+                line.cut,
+            ),
+            Err(why) => (Err(why), false),
+        };
+        ProcessDetails {
+            started_at,
+            command_line,
+            command_line_cut,
+            group: group_use(root, key),
+        }
     }
 
     /// All mappings, classified, read now.

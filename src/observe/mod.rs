@@ -7,7 +7,8 @@
 //! How a snapshot is made: `threads` reads the task directory and each thread's files, with `rates`
 //! from two readings, `waits` from system call and kernel function, and `churn` from who is new and
 //! who is missing; `companions` add the ledger and the stacks (`own_stack`). `census` is the list of
-//! all processes; `memory` classifies one process' mappings; `capabilities` tries each source. `stacks`
+//! all processes, and `hidden` counts those that it can't hold; `memory` classifies one process' mappings;
+//! `capabilities` tries each source, and `rights` names the right that a closed one would need. `stacks`
 //! reads where threads stand, `locks` what they wait for and because of whom, and `findings` says what
 //! is wrong.
 
@@ -19,11 +20,13 @@ mod companions;
 mod control_block;
 mod findings;
 mod glance;
+mod hidden;
 mod inspect;
 mod locks;
 mod memory;
 mod own_stack;
 mod rates;
+mod rights;
 mod sampler;
 mod stacks;
 mod threads;
@@ -46,6 +49,7 @@ pub(crate) mod fuzzing {
 pub use capabilities::Capability;
 pub(crate) use capabilities::probe;
 pub use findings::FindingChange;
+pub(crate) use hidden::{Sight, is_hidden, look as sight};
 pub use inspect::{InspectError, Inspector, ThreadLook, Watch};
 pub(crate) use locks::read as read_locks;
 pub(crate) use memory::read as read_memory;

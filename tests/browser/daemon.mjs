@@ -1,5 +1,6 @@
 /** A real daemon on a free port, and a real browser that looks at it. */
 
+import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
@@ -11,7 +12,7 @@ import { createInterface } from "node:readline";
 export const root = new URL("../../", import.meta.url).pathname;
 const require = createRequire(join(root, "dashboard/package.json"));
 const { chromium } = require("playwright-core");
-export const axeSource = require("axe-core").source;
+const axeSource = require("axe-core").source;
 /** Generous: a loaded machine is slow, and a test that passes does not wait. */
 export const PATIENCE = 60_000;
 
@@ -118,6 +119,18 @@ export async function openPage(browser, daemon, { width = 1440, height = 900, ..
 
 export async function shoot(page, name) {
   await page.screenshot({ path: join(screenshots, `${name}.png`) });
+}
+
+/** Nothing serious that axe would complain about. */
+export async function accessible(page, what) {
+  await page.evaluate(axeSource);
+  const violations = await page.evaluate(async () => {
+    // Rows that are on their way would be measured where they are not.
+    await Promise.all(document.getAnimations().filter((each) => each.effect.getTiming().iterations !== Infinity).map((each) => each.finished.catch(() => {})));
+    const { violations } = await window.axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"] });
+    return violations.filter(({ impact }) => impact === "serious" || impact === "critical").map(({ id, nodes }) => `${id}: ${nodes.slice(0, 3).map((node) => `${node.html.slice(0, 160)} ${node.failureSummary}`).join(" | ")}`);
+  });
+  assert.deepEqual(violations, [], what);
 }
 
 /** A process with many blocked threads; null where there is no python3 to make it. */

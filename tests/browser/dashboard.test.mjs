@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { axeSource, Daemon, eventually, manyThreads, openBrowser, openPage, shoot } from "./daemon.mjs";
+import { accessible, Daemon, eventually, manyThreads, openBrowser, openPage, shoot } from "./daemon.mjs";
 
 const daemon = new Daemon();
 let browser;
@@ -31,17 +31,6 @@ const firstRow = (page) => page.locator(".row[data-tid]").first();
 const onScreen = (page) =>
   page.locator(".row[data-tid]").evaluateAll((rows) =>
     rows.map((row) => ({ index: Number(row.getAttribute("aria-rowindex")), tid: Number(row.dataset.tid), name: row.querySelector(".name").textContent.trim() })).sort((a, b) => a.index - b.index));
-
-async function accessible(page, what) {
-  await page.evaluate(axeSource);
-  const violations = await page.evaluate(async () => {
-    // Rows that are on their way would be measured where they are not.
-    await Promise.all(document.getAnimations().filter((each) => each.effect.getTiming().iterations !== Infinity).map((each) => each.finished.catch(() => {})));
-    const { violations } = await window.axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"] });
-    return violations.filter(({ impact }) => impact === "serious" || impact === "critical").map(({ id, nodes }) => `${id}: ${nodes.slice(0, 3).map((node) => `${node.html.slice(0, 160)} ${node.failureSummary}`).join(" | ")}`);
-  });
-  assert.deepEqual(violations, [], what);
-}
 
 test("the link is traded for a cookie, and the token leaves the address bar", async () => {
   const page = await openPage(browser, daemon);
@@ -179,7 +168,7 @@ test("the whole list is reached by keys alone", async () => {
   await page.locator('[data-part="thread"]').waitFor();
   await page.keyboard.press("Escape");
   await page.locator('[data-part="thread"]').waitFor({ state: "detached" });
-  for (const [key, screen] of [["3", "memory"], ["1", "overview"], ["2", "threads"]]) {
+  for (const [key, screen] of [["6", "memory"], ["1", "overview"], ["2", "processes"], ["4", "stacks"], ["5", "locks"], ["7", "findings"], ["3", "threads"]]) {
     await page.keyboard.press(key);
     await page.locator(`main[data-screen="${screen}"]`).waitFor();
   }

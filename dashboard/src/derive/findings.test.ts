@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import type { Finding } from "../wire";
-import { afterNews, bySeverity, figure, findingKey, inOrder, worst } from "./findings";
+import { afterNews, bySeverity, figure, findingKey, inOrder, keyed, worst } from "./findings";
 
 const finding = (more: Partial<Finding> = {}): Finding => ({
   kind: "starvation", severity: "warning", pid: 7, process_name: "app", since: "2026-11-30T07:00:00Z", lasted_seconds: 3, culprits: [9, 8], culprit_count: 2,
@@ -19,6 +19,12 @@ test("the most severe comes first, then the oldest", () => {
 test("a finding keeps its key while its culprits change places; two deadlocks have two", () => {
   expect(findingKey(finding({ culprits: [8, 9] }))).toBe(findingKey(finding()));
   expect(findingKey({ ...deadlock, culprits: [3, 2] })).not.toBe(findingKey(deadlock));
+});
+
+test("no two in a list have one key", () => {
+  const keys = keyed([finding(), finding(), deadlock, finding()]).map(({ key }) => key);
+  expect(new Set(keys).size).toBe(4);
+  expect(keys[0]).toBe(findingKey(finding()));
 });
 
 test("news raises, changes and clears", () => {

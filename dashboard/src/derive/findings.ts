@@ -5,11 +5,24 @@ import type { Finding, FindingNews, Severity } from "../wire";
 
 export const severities = ["critical", "warning", "notice"] as const satisfies readonly Severity[];
 
+/** Of these a process may have several at once: they are told apart by who is in them. */
+const several = new Set(["deadlock", "abandoned_lock", "inherited_lock", "blocked_behind", "same_place"]);
+
 /** Names a finding in the address bar and in the list: it stays the same while the finding lasts. */
 export function findingKey(finding: Finding): string {
-  // Two circles of one process may be found at once, and the threads of a circle do not change.
-  const which = finding.kind === "deadlock" ? `-${Math.min(...finding.culprits, Number.MAX_SAFE_INTEGER)}` : "";
+  const which = several.has(finding.kind) ? `-${Math.min(...finding.culprits, Number.MAX_SAFE_INTEGER)}` : "";
   return `${finding.pid}-${finding.kind}-${Date.parse(finding.since) || finding.since}${which}`;
+}
+
+/** For a list on the screen, where no two may have one key: should two findings be told apart by nothing, they are numbered. */
+export function keyed(findings: readonly Finding[]): { key: string; finding: Finding }[] {
+  const seen = new Map<string, number>();
+  return findings.map((finding) => {
+    const key = findingKey(finding);
+    const before = seen.get(key) ?? 0;
+    seen.set(key, before + 1);
+    return { key: before === 0 ? key : `${key}-${before + 1}`, finding };
+  });
 }
 
 /** Most severe first, then the oldest. */

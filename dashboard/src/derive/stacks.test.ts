@@ -16,7 +16,7 @@ const answer = (): Stacks => ({
   threads: [
     { tid: 1, name: "app", stack: 1, state: "runnable" as ThreadState }, { tid: 2, name: "worker-1", stack: 0, state: "sleeping" as ThreadState },
     { tid: 3, name: "worker-2", stack: 0, state: "disk_sleep" as ThreadState }, { tid: 4, name: "busy", stack: null, state: "runnable" as ThreadState }, { tid: 5, name: "busy", stack: null, state: "runnable" as ThreadState },
-  ].map((each) => ({ ...each, state_letter: "S", unknown: each.stack === null ? { reason: "not_applicable", code: "running", why: "it was running", need: null, fix: null } : null })),
+  ].map((each) => ({ ...each, state_letter: "S", java_state: null, unknown: each.stack === null ? { reason: "not_applicable", code: "running", why: "it was running", need: null, fix: null } : null })),
   unknown: {},
 });
 
@@ -44,7 +44,8 @@ test("a stack is called by the function that waits and the program's own that le
   expect(named(waiting)).toEqual(["pthread_cond_wait@@GLIBC_2.3.2", "app::Queue::pop"]);
   expect(named([frame("spin"), frame("main")])).toEqual(["spin", undefined]);
   expect(named([libc("syscall"), frame("std::sys::sync::mutex::futex::Mutex::lock_contended"), frame("app::Cache::get")])).toEqual(["std::sys::sync::mutex::futex::Mutex::lock_contended", "app::Cache::get"]);
-  expect(named([libc("__poll")])).toEqual(["__poll", undefined]);
+  expect(named([libc("__poll"), libc("start_thread")])).toEqual(["__poll", undefined]);
+  expect(named([libc("__futex_abstimed_wait_common"), libc("__pthread_clockjoin_ex"), frame("main"), libc("__libc_start_call_main")])).toEqual(["__pthread_clockjoin_ex", "main"]);
   expect(named([])).toEqual([undefined, undefined]);
 });
 

@@ -92,7 +92,7 @@ const SYSTEM = /^(libc|libpthread|ld-linux[^/]*|ld-musl[^/]*|libc\.musl[^/]*|lin
 /** Rust's own library is linked into the program: its names tell. */
 const RUST_STD = /^(std|core|alloc|parking_lot|parking_lot_core|crossbeam_channel|<std|<core|<alloc|__rust)(::|_|$)/;
 /** What stands between a blocking function and its system call. */
-const INNER = /^(__|_?syscall|futex_|lll_|do_futex|start_thread|clone)/;
+const INNER = /^(_*(syscall|internal_syscall|futex_|lll_|libc_start|clone3?$)|__GI___lll_|do_futex|start_thread|_start$)/;
 
 /** Of the C library, the kernel's own page or Rust's: what a program stands on, not what it is. */
 export function ofTheSystem(frame: Frame): boolean {

@@ -10,7 +10,7 @@ const lock = (id: number, owner: number | null, waiters: number[], more: Partial
 const report = (locks: Lock[], deadlocks: Deadlock[] = [], chains: Chain[] = []): Locks => ({
   process: { pid: 1, start_time: 0, name: "p", role: "other" }, taken_at: "t", total: 9, truncated: false, confirmed_after_seconds: null, deadlocks, chains, locks,
   waits: locks.flatMap(({ id, waiters }) => waiters.map((tid): LockWait => ({ tid, name: `t${tid}`, lock: id, mode: "exclusive", timed: false, function: null }))).sort((a, b) => a.tid - b.tid),
-  unknown: {},
+  holders: [], unknown: {},
 });
 const circle = (n: number): Locks => {
   const step = (at: number) => ({ tid: at + 1, name: `t${at + 1}`, holds: at, wants: (at + 1) % n, frames: null });

@@ -154,7 +154,7 @@ export interface Picture {
   width: number;
   height: number;
   nodes: Placed[];
-  edges: { edge: Edge; path: string; head: string; middle: { x: number; y: number } }[];
+  edges: { edge: Edge; path: string; head: string }[];
 }
 
 interface Spot {
@@ -191,7 +191,8 @@ export function pictureOf(part: Part, sizes: Sizes): Picture {
       row += took;
     }
     const [first, last] = [rows[0], rows.at(-1)];
-    if (first !== undefined && last !== undefined) spots.set(id, { u, v: (first + last) / 2 });
+    // On a narrow page the way to the root goes straight down, so that it stays in sight.
+    if (first !== undefined && last !== undefined) spots.set(id, { u, v: sizes.down ? first : (first + last) / 2 });
     return Math.max(1, row - from);
   };
 
@@ -228,7 +229,7 @@ export function pictureOf(part: Part, sizes: Sizes): Picture {
   const edges = part.edges.flatMap((edge) => {
     const [from, to] = [at.get(edge.from), at.get(edge.to)];
     if (!from || !to) return [];
-    return [{ edge, ...route(from, to, sizes, circle.length === 2 && onCircle.has(edge.from) && onCircle.has(edge.to) ? (circle[0] === edge.from ? 1 : -1) : 0) }];
+    return [{ edge, ...route(from, to, sizes, circle.length === 2 && onCircle.has(edge.from) && onCircle.has(edge.to) ? (circle[0] === edge.from ? 1 : -1) : 0, onCircle.has(edge.to) && !onCircle.has(edge.from)) }];
   });
   return {
     width: Math.max(sizes.width, ...nodes.map(({ x }) => x + sizes.width)), height: Math.max(sizes.height, ...nodes.map(({ y }) => y + sizes.height)), nodes, edges,
@@ -258,26 +259,29 @@ function circleOf(part: Part, onward: ReadonlyMap<string, string>): string[] {
 
 interface Point { x: number; y: number }
 
-/** A curve from the side of one node to the side of the other that faces it, and its arrow head. */
-function route(from: Point, to: Point, { width, height }: Sizes, bow: number): { path: string; head: string; middle: Point } {
+/**
+ * A curve from the side of one node to the side of the other that faces it, and its arrow head. `joins`: it comes from
+ * outside into a circle, whose nodes have their neighbours at the sides: it leaves along the flow and arrives across it.
+ */
+function route(from: Point, to: Point, { width, height, down }: Sizes, bow: number, joins: boolean): { path: string; head: string } {
   const [a, b] = [{ x: from.x + width / 2, y: from.y + height / 2 }, { x: to.x + width / 2, y: to.y + height / 2 }];
-  const [dx, dy] = [b.x - a.x, b.y - a.y];
-  const sideways = Math.abs(dx) * height >= Math.abs(dy) * width * 0.98 && Math.abs(dx) > width;
-  const beside = Math.abs(dx) > 1 ? 0 : bow * width * 0.25;
-  const start = sideways ? { x: a.x + (Math.sign(dx) * width) / 2, y: a.y } : { x: a.x + beside, y: a.y + (Math.sign(dy) * height) / 2 };
-  const end = sideways ? { x: b.x - (Math.sign(dx) * width) / 2, y: b.y } : { x: b.x + beside, y: b.y - (Math.sign(dy) * height) / 2 };
-  const bend = sideways ? Math.abs(end.x - start.x) / 2 : Math.abs(end.y - start.y) / 2;
-  const [one, two] = sideways
-    ? [{ x: start.x + Math.sign(dx) * bend, y: start.y }, { x: end.x - Math.sign(dx) * bend, y: end.y }]
-    : [{ x: start.x, y: start.y + Math.sign(dy) * bend }, { x: end.x, y: end.y - Math.sign(dy) * bend }];
+  const [sx, sy] = [Math.sign(b.x - a.x), Math.sign(b.y - a.y)];
+  // In the same column or row there is only one way.
+  const sideways = down ? Math.abs(b.y - a.y) < 1 : Math.abs(b.x - a.x) >= 1;
+  const enters = joins && Math.abs(b.x - a.x) >= 1 && Math.abs(b.y - a.y) >= 1 ? !sideways : sideways;
+  const beside = Math.abs(b.x - a.x) < 1 ? bow * width * 0.25 : 0;
+  const side = (at: Point, along: boolean, sign: 1 | -1): Point => (along ? { x: at.x + (sign * sx * width) / 2, y: at.y } : { x: at.x + beside, y: at.y + (sign * sy * height) / 2 });
+  const [start, end] = [side(a, sideways, 1), side(b, enters, -1)];
+  const [middleX, middleY] = [(start.x + end.x) / 2, (start.y + end.y) / 2];
+  const one = sideways === enters ? (sideways ? { x: middleX, y: start.y } : { x: start.x, y: middleY }) : sideways ? { x: end.x, y: start.y } : { x: start.x, y: end.y };
+  const two = sideways === enters ? (sideways ? { x: middleX, y: end.y } : { x: end.x, y: middleY }) : one;
   const n = (value: number): string => value.toFixed(1);
-  const [ux, uy] = sideways ? [Math.sign(dx), 0] : [0, Math.sign(dy)];
+  const [ux, uy] = enters ? [sx, 0] : [0, sy];
   const [length, half] = [8, 4.5];
   const neck = { x: end.x - ux * length, y: end.y - uy * length };
   return {
     path: `M${n(start.x)} ${n(start.y)}C${n(one.x)} ${n(one.y)} ${n(two.x)} ${n(two.y)} ${n(end.x - ux * 4)} ${n(end.y - uy * 4)}`,
     head: `M${n(end.x)} ${n(end.y)}L${n(neck.x - uy * half)} ${n(neck.y + ux * half)}L${n(neck.x + uy * half)} ${n(neck.y - ux * half)}Z`,
-    middle: { x: (start.x + end.x) / 2, y: (start.y + end.y) / 2 },
   };
 }
 

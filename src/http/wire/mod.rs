@@ -214,8 +214,12 @@ pub struct Source {
 }
 
 impl Source {
-    fn of(source: &'static str, gives: &'static str, unknown: Option<model::Unknown>) -> Source {
-        let need = unknown.and_then(|unknown| unknown.need());
+    fn of(
+        source: &'static str,
+        gives: &'static str,
+        unknown: Option<model::Unknown>,
+        need: Option<model::Need>,
+    ) -> Source {
         Source {
             name: source,
             works: unknown.is_none(),
@@ -247,7 +251,7 @@ impl Capabilities {
         Capabilities {
             sources: tried
                 .iter()
-                .map(|tried| Source::of(tried.source, tried.gives, tried.unknown))
+                .map(|tried| Source::of(tried.source, tried.gives, tried.unknown, tried.need))
                 .collect(),
             locks: model::LockKind::ALL
                 .into_iter()
@@ -322,6 +326,78 @@ impl<'a> Process<'a> {
                 })
                 .collect(),
             unknown: gaps.finish(),
+        }
+    }
+}
+
+/// One process alone.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ProcessDetail<'a> {
+    #[serde(flatten)]
+    process: Process<'a>,
+    /// By the wall clock as it is set now.
+    started_at: Option<String>,
+    /// The words it was started with, unless it wrote others there.
+    command_line: Option<&'a [String]>,
+    /// It is longer than the 4 KiB that are shown.
+    command_line_cut: bool,
+    /// What all processes of its control group have used together, and may use.
+    control_group: Option<GroupUse>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct GroupUse {
+    cpu_seconds: Option<f64>,
+    /// Enforcement periods so far.
+    periods: Option<u64>,
+    /// Those in which the group had used up its share of CPU.
+    throttled_periods: Option<u64>,
+    throttled_seconds: Option<f64>,
+    memory_bytes: Option<u64>,
+    memory_limit: Option<MemoryLimit>,
+}
+
+impl GroupUse {
+    fn of(used: &model::GroupUse, gaps: &mut Gaps) -> GroupUse {
+        let mut one = |path, count: &Evidence<u64>| gaps.one(path, count).copied();
+        GroupUse {
+            periods: one("control_group.periods", &used.periods),
+            throttled_periods: one("control_group.throttled_periods", &used.throttled_periods),
+            memory_bytes: one("control_group.memory_bytes", &used.memory_bytes),
+            cpu_seconds: gaps
+                .one("control_group.cpu_seconds", &used.cpu)
+                .map(|span| span.seconds()),
+            throttled_seconds: gaps
+                .one("control_group.throttled_seconds", &used.throttled)
+                .map(|span| span.seconds()),
+            memory_limit: gaps
+                .one("control_group.memory_limit", &used.memory_limit)
+                .copied()
+                .map(MemoryLimit::of),
+        }
+    }
+}
+
+impl<'a> ProcessDetail<'a> {
+    pub fn of(
+        process: &'a model::Process,
+        details: &'a model::ProcessDetails,
+        findings: &[model::Finding],
+    ) -> ProcessDetail<'a> {
+        let mut gaps = Gaps::default();
+        let started_at = gaps.one("started_at", &details.started_at).map(|at| rfc3339(*at));
+        let command_line = gaps.one("command_line", &details.command_line).map(|words| &**words);
+        let control_group = gaps
+            .one("control_group", &details.group)
+            .map(|used| GroupUse::of(used, &mut gaps));
+        let mut process = Process::of(process, findings);
+        process.unknown.extend(gaps.finish());
+        ProcessDetail {
+            process,
+            started_at,
+            command_line,
+            command_line_cut: details.command_line_cut,
+            control_group,
         }
     }
 }

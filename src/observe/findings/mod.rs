@@ -33,6 +33,8 @@ mod watcher;
 
 #[cfg(test)]
 mod made;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

@@ -111,7 +111,8 @@ mod tests {
         let found = board.of(process());
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].kind, FindingKind::Starvation);
-        assert_eq!(detectors.shown_at, Some(Nanos(40 * SECOND / 10)));
+        // At 0, 0.9, 1.8, 2.7 and 3.6 seconds.
+        assert_eq!(detectors.shown_at, Some(Nanos(36 * SECOND / 10)));
     }
 
     #[test]

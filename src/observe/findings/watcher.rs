@@ -364,7 +364,7 @@ mod tests {
     fn a_named_thread_that_moves_and_a_detector_that_asks_make_it_due() {
         let board = Board::default();
         let mut looked = Looked::default();
-        let mut due = |looked: &mut Looked, second: u64, turns: &[(u32, u64)]| {
+        let due = |looked: &mut Looked, second: u64, turns: &[(u32, u64)]| {
             looked.is_due(&snapshot(second * SECOND, at(turns)), Nanos(second * SECOND), &board)
         };
         due(&mut looked, 1, &[(5, 1), (6, 1)]);

@@ -114,7 +114,9 @@ pub(super) fn of_futexes(dump: &Dump, around: &Surroundings<'_>, owners: &mut Ow
     name_parked(&sleepers, &mut seen, &windows, around.memory);
     name_by_block(&mut seen, around.memory, looks.tid_offset);
 
-    let mut places = Places::new(dump, around.space, around.symbols, around.memory);
+    let variable = |address| around.symbols?.variable(around.space?, address);
+    let mappings = around.space.map_or(&[][..], |space| &space.mappings);
+    let mut places = Places::new(dump, mappings, &variable, around.memory);
     let mut found: Vec<(Lock, Vec<LockWait>)> = Vec::new();
     let mut known: HashMap<(LockKind, u64), usize> = HashMap::new();
     for (sleeper, Seen { shape, told_by }) in sleepers.into_iter().zip(seen) {

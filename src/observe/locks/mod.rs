@@ -25,6 +25,8 @@ mod parking_lot;
 mod place;
 mod rust_std;
 mod shape;
+#[cfg(test)]
+mod tests;
 mod waiting;
 mod words;
 

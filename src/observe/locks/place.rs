@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::words::Memory;
 use crate::model::{Dump, LockPlace, Tid};
 use crate::observe::control_block;
-use crate::observe::stacks::{AddressSpace, Mapped, Symbols};
+use crate::observe::stacks::{Mapped, Variable};
 
 /// Stacks of one mapping that are looked at. A program without guards may have all of them in one.
 const MOST_STACKS: usize = 1024;
@@ -18,8 +18,8 @@ const MOST_STACKS: usize = 1024;
 const BLOCK_ROOM: u64 = 2432;
 
 pub(super) struct Places<'a> {
-    space: Option<&'a AddressSpace>,
-    symbols: Option<&'a Symbols>,
+    mappings: &'a [Mapped],
+    variable: &'a dyn Fn(u64) -> Option<Variable>,
     memory: &'a dyn Memory,
     main: Tid,
     by_own: HashMap<u32, Tid>,
@@ -30,10 +30,11 @@ pub(super) struct Places<'a> {
 }
 
 impl<'a> Places<'a> {
+    /// `mappings` in address order; `variable` names the variable of a module at an address.
     pub fn new(
         dump: &Dump,
-        space: Option<&'a AddressSpace>,
-        symbols: Option<&'a Symbols>,
+        mappings: &'a [Mapped],
+        variable: &'a dyn Fn(u64) -> Option<Variable>,
         memory: &'a dyn Memory,
     ) -> Places<'a> {
         let mut pointers: Vec<_> = dump
@@ -43,8 +44,8 @@ impl<'a> Places<'a> {
             .collect();
         pointers.sort_unstable();
         Places {
-            space,
-            symbols,
+            mappings,
+            variable,
             memory,
             main: Tid(dump.process.pid.0),
             by_own: dump
@@ -58,10 +59,8 @@ impl<'a> Places<'a> {
     }
 
     pub fn of(&mut self, address: u64) -> LockPlace {
-        let Some(space) = self.space else {
-            return LockPlace::Unknown;
-        };
-        let Some(mapped) = space.find(address) else {
+        let at = self.mappings.partition_point(|mapped| mapped.end <= address);
+        let Some(mapped) = self.mappings.get(at).filter(|mapped| mapped.start <= address) else {
             return LockPlace::Unknown;
         };
         let name = &mapped.name;
@@ -80,8 +79,7 @@ impl<'a> Places<'a> {
             "[stack]" => return LockPlace::Stack { tid: self.main },
             _ => {}
         }
-        let variable = self.symbols.and_then(|symbols| symbols.variable(space, address));
-        if let Some(variable) = variable {
+        if let Some(variable) = (self.variable)(address) {
             return LockPlace::Global {
                 module: variable.module,
                 symbol: variable.name,
@@ -156,7 +154,7 @@ mod tests {
 
     #[test]
     fn each_mapping_says_what_it_is() {
-        let space = AddressSpace::made(vec![
+        let mappings = [
             mapped(0x1000, 0x2000, "[heap]", false),
             mapped(0x3000, 0x4000, "/bin/app", false),
             mapped(0x5000, 0x6000, "/dev/shm/lock", true),
@@ -165,7 +163,7 @@ mod tests {
             mapped(0x30000, 0x40000, "", false),
             mapped(0x50000, 0x60000, "", false),
             mapped(0x70000, 0x80000, "[stack]", false),
-        ]);
+        ];
         let mut dump = made::dump(Pid(1), &[]);
         for (tid, pointer) in [(1, 0x78000), (2, 0x18000), (3, 0x38000), (4, 0x39000)] {
             let mut thread = made::thread(tid, tid, ThreadState::Sleeping);
@@ -181,7 +179,7 @@ mod tests {
             start: 0,
             bytes: vec![],
         };
-        let mut places = Places::new(&dump, Some(&space), None, &nothing);
+        let mut places = Places::new(&dump, &mappings, &|_| None, &nothing);
         let mapping = |name: &str, offset| LockPlace::Mapping {
             name: Arc::from(name),
             offset,
@@ -206,6 +204,9 @@ mod tests {
         ] {
             assert_eq!(places.of(address), expected, "{address:x}");
         }
-        assert_eq!(Places::new(&dump, None, None, &nothing).of(0x1800), LockPlace::Unknown);
+        assert_eq!(
+            Places::new(&dump, &[], &|_| None, &nothing).of(0x1800),
+            LockPlace::Unknown
+        );
     }
 }

@@ -489,3 +489,196 @@ fn row<'a, S: UnwindSection<Bytes<'a>>>(
         encoding,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::space::Origin;
+    use super::*;
+    use std::collections::BTreeMap;
+
+    struct Words(BTreeMap<u64, u64>);
+
+    impl Memory for Words {
+        fn word(&mut self, address: u64) -> Option<u64> {
+            self.0.get(&address).copied()
+        }
+
+        fn code(&mut self, _: u64, _: &mut [u8]) -> bool {
+            false
+        }
+    }
+
+    fn module(eh_frame: Option<Vec<u8>>, eh_frame_hdr: Option<Vec<u8>>, debug_frame: Option<Vec<u8>>) -> Arc<Module> {
+        let section = |bytes: Option<Vec<u8>>| {
+            bytes.map(|bytes| Section {
+                start: 0x8000,
+                bytes: bytes.into(),
+            })
+        };
+        Arc::new(Module {
+            id: 1,
+            name: "/test".into(),
+            origin: Origin::Vdso,
+            build_id: None,
+            own_name: None,
+            eh_frame: section(eh_frame),
+            eh_frame_hdr: section(eh_frame_hdr),
+            debug_frame: section(debug_frame),
+            text: None,
+            got: None,
+            extent: (0, 0x10000),
+            segments: Vec::new(),
+        })
+    }
+
+    /// One function at 0x1000 of 0x100 bytes, whose frame these instructions describe. By default its address is
+    /// the stack pointer and 8, with the return address right below.
+    fn entry(instructions: &[u8]) -> Vec<u8> {
+        let mut cie = vec![0, 0, 0, 0, 1, 0, 1, 0x78, 16, 0x0c, 7, 8, 0x90, 1];
+        cie.resize(20, 0);
+        let mut section = (cie.len() as u32).to_le_bytes().to_vec();
+        section.extend(cie);
+        let mut fde = (section.len() as u32 + 4).to_le_bytes().to_vec();
+        fde.extend(0x1000u64.to_le_bytes());
+        fde.extend(0x100u64.to_le_bytes());
+        fde.extend(instructions);
+        fde.resize(fde.len().next_multiple_of(8) + 4, 0);
+        section.extend((fde.len() as u32).to_le_bytes());
+        section.extend(fde);
+        section.extend([0; 4]);
+        section
+    }
+
+    const BIAS: u64 = 0x7000_0000;
+
+    fn row_of(instructions: &[u8]) -> Rc<Row> {
+        let module = module(Some(entry(instructions)), None, None);
+        UnwindInfo::default().row(&module, BIAS, BIAS + 0x1010).unwrap()
+    }
+
+    fn registers(stack: u64, frame: Option<u64>) -> RegisterFile {
+        let mut registers = RegisterFile::nothing();
+        registers.set(number::STACK, Some(stack));
+        registers.set(number::FRAME, frame);
+        registers
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn a_row_by_the_stack_pointer_needs_nothing_else() {
+        let row = row_of(&[]);
+        assert_eq!((row.function, row.signal), (BIAS + 0x1000, false));
+        let mut memory = Words([(0x500, 0x1234)].into());
+        let step = row.apply(&registers(0x500, None), &mut memory);
+        assert_eq!(
+            step,
+            Step::Caller {
+                return_address: 0x1234,
+                registers: registers(0x508, None),
+            }
+        );
+        assert_eq!(row.apply(&registers(0x600, None), &mut memory), Step::Unreadable(0x600));
+        assert_eq!(row.by_frame_pointer(), None);
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn a_row_by_the_frame_pointer_says_that_it_needs_it() {
+        // The frame's address is rbp and 16; rbp was saved 16 below.
+        let row = row_of(&[0x0c, 6, 16, 0x86, 2]);
+        let mut memory = Words([(0x700, 0x900), (0x708, 0x1234)].into());
+        assert_eq!(
+            row.apply(&registers(0x500, None), &mut memory),
+            Step::Needs(number::FRAME)
+        );
+        assert_eq!(
+            row.apply(&registers(0x500, Some(0x700)), &mut memory),
+            Step::Caller {
+                return_address: 0x1234,
+                registers: registers(0x710, Some(0x900)),
+            }
+        );
+        assert_eq!(row.by_frame_pointer(), Some(8));
+        // What was saved and cannot be read is unknown, and harms nobody yet.
+        let mut half = Words([(0x708, 0x1234)].into());
+        assert_eq!(
+            row.apply(&registers(0x500, Some(0x700)), &mut half),
+            Step::Caller {
+                return_address: 0x1234,
+                registers: registers(0x710, None),
+            }
+        );
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn an_expression_may_read_the_stack() {
+        // The frame's address is what lies 8 below rbp: functions that align their stack do so.
+        let row = row_of(&[0x0f, 3, 0x76, 0x78, 0x06]);
+        let mut memory = Words([(0x6f8, 0x800), (0x7f8, 0x1234)].into());
+        assert_eq!(
+            row.apply(&registers(0x500, None), &mut memory),
+            Step::Needs(number::FRAME)
+        );
+        let Step::Caller {
+            return_address,
+            registers: theirs,
+        } = row.apply(&registers(0x500, Some(0x700)), &mut memory)
+        else {
+            panic!("no caller");
+        };
+        assert_eq!((return_address, theirs.get(number::STACK)), (0x1234, Some(0x800)));
+        // For ever and ever: `skip` to itself.
+        let circle = row_of(&[0x0f, 3, 0x2f, 0xfd, 0xff]);
+        assert_eq!(circle.apply(&registers(0x500, None), &mut memory), Step::Nonsense);
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn a_return_address_that_is_undefined_is_the_threads_start() {
+        let row = row_of(&[0x07, 16]);
+        assert_eq!(
+            row.apply(&registers(0x500, None), &mut Words(BTreeMap::new())),
+            Step::Start
+        );
+    }
+
+    #[test]
+    fn an_address_that_no_entry_is_about_has_no_row() {
+        let mut info = UnwindInfo::default();
+        let module = module(Some(entry(&[])), None, None);
+        for address in [0, 0xfff, 0x1100, u64::MAX] {
+            assert_eq!(
+                info.row(&module, BIAS, BIAS.wrapping_add(address)),
+                Err(Lack::Uncovered)
+            );
+        }
+        assert!(info.row(&module, BIAS, BIAS + 0x10ff).is_ok());
+        let empty = self::module(None, None, None);
+        assert_eq!(info.row(&empty, 0, 0x1000), Err(Lack::Uncovered));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_sections_make_it_panic(eh in proptest::option::of(proptest::collection::vec(0u8.., 0..200)),
+            header in proptest::option::of(proptest::collection::vec(0u8.., 0..64)),
+            debug in proptest::option::of(proptest::collection::vec(0u8.., 0..200)),
+            address: u64)
+        {
+            let mut info = UnwindInfo::default();
+            let module = module(eh, header, debug);
+            if let Ok(row) = info.row(&module, 0, address) {
+                let _ = row.apply(&registers(0x500, Some(0x700)), &mut Words(BTreeMap::new()));
+            }
+        }
+
+        #[test]
+        fn no_instructions_make_it_panic_or_go_on_for_ever(instructions: Vec<u8>, frame: Option<u64>, word: u64) {
+            let module = module(Some(entry(&instructions)), None, None);
+            if let Ok(row) = UnwindInfo::default().row(&module, BIAS, BIAS + 0x1010) {
+                let mut memory = Words([(0x500, word), (0x4f8, word)].into());
+                let _ = row.apply(&registers(0x500, frame), &mut memory);
+            }
+        }
+    }
+}

@@ -26,8 +26,10 @@ mod walk;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(super) use pause::may_pause;
+pub(super) use running::may_sample;
 pub(super) use space::{AddressSpace, Mapped, ModuleCache};
-pub(super) use symbols::Symbols;
+pub(super) use symbols::{Symbols, Variable};
 
 use super::InspectError;
 use crate::kernel::ProcRoot;

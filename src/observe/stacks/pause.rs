@@ -104,6 +104,33 @@ fn catch_and(thread: ThreadKey, deadline: Duration, read: impl FnOnce(&UserRegis
     }
 }
 
+/// Whether a thread may be stopped. It is taken and let go without a stop.
+pub(in crate::observe) fn may_pause(thread: ThreadKey) -> Evidence<()> {
+    let root = ProcRoot::live();
+    leave_alone(&root, thread)?;
+    let place = Place::take().ok_or(Unknown::Late)?;
+    let (tell, told) = mpsc::channel();
+    std::thread::Builder::new()
+        .name("pause".to_owned())
+        .stack_size(256 << 10)
+        .spawn(move || {
+            let _place = place;
+            // It can't be detached, as it doesn't stop; the end of this thread lets go of it.
+            let _ = tell.send(Seized::seize(thread.tid).map(drop));
+        })
+        .map_err(|_| Unknown::Late)?;
+    match told.recv_timeout(SLACK) {
+        Ok(seized) => seized.map_err(|error| refusal(&root, thread, &error))?,
+        Err(_) => return Err(Unknown::Late),
+    }
+    // The next who looks shall not find a tracer, who would be us.
+    let until = Instant::now() + SLACK;
+    while tracer_of(&root, thread) == Some(Pid(std::process::id())) && Instant::now() < until {
+        std::thread::sleep(Duration::from_micros(100));
+    }
+    Ok(())
+}
+
 /// One of the few tracers at a time.
 struct Place;
 

@@ -136,6 +136,8 @@ fn try_place(
         Callee::Known { target, through } => match row {
             Some(row) if target == row.function || through == Some(row.function) => Fit::Exact,
             Some(_) => Fit::Other,
+            // Where our function begins is not known, but not where unwind information begins one.
+            None if unwinder.has_row(through.unwrap_or(target)) => Fit::Other,
             None => Fit::Unknown,
         },
     };
@@ -292,4 +294,124 @@ fn stub(_target: u64, _memory: &mut dyn Memory) -> Option<u64> {
 fn table_entry(slot: u64, memory: &mut dyn Memory) -> Option<u64> {
     let mut entry = [0; 8];
     memory.code(slot, &mut entry).then(|| u64::from_le_bytes(entry))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Code at one place, and a table.
+    struct Bytes(Vec<(u64, Vec<u8>)>);
+
+    impl Memory for Bytes {
+        fn word(&mut self, _: u64) -> Option<u64> {
+            None
+        }
+
+        fn code(&mut self, address: u64, into: &mut [u8]) -> bool {
+            self.0.iter().any(|(start, bytes)| {
+                let from = address.wrapping_sub(*start) as usize;
+                let Some(bytes) = bytes.get(from..from.saturating_add(into.len())) else {
+                    return false;
+                };
+                into.copy_from_slice(bytes);
+                true
+            })
+        }
+    }
+
+    #[cfg(not(target_arch = "aarch64"))]
+    #[test]
+    fn every_form_of_a_call_is_known_and_nothing_else() {
+        let check = |code: &[u8], expected: Option<Call>| {
+            let mut before = [0x90; 7];
+            before[7 - code.len()..].copy_from_slice(code);
+            assert_eq!(instruction(&before), expected, "{code:x?}");
+        };
+        check(&[0xe8, 0x10, 0, 0, 0], Some(Call::Relative(16)));
+        check(&[0xe8, 0xf0, 0xff, 0xff, 0xff], Some(Call::Relative(-16)));
+        check(&[0xff, 0x15, 8, 0, 0, 0], Some(Call::Table(8)));
+        for indirect in [
+            &[0xff, 0xd0][..],                     // call *%rax
+            &[0x41, 0xff, 0xd4],                   // call *%r12
+            &[0xff, 0x10],                         // call *(%rax)
+            &[0xff, 0x14, 0x24],                   // call *(%rsp)
+            &[0xff, 0x50, 0x18],                   // call *24(%rax)
+            &[0xff, 0x54, 0x24, 8],                // call *8(%rsp)
+            &[0xff, 0x90, 0, 1, 0, 0],             // call *256(%rax)
+            &[0xff, 0x94, 0x24, 0, 1, 0, 0],       // call *256(%rsp)
+            &[0xff, 0x14, 0x25, 0, 0x10, 0x40, 0], // call *0x401000
+            &[0xff, 0x14, 0xc5, 0, 0x10, 0x40, 0], // call *0x401000(,%rax,8)
+        ] {
+            check(indirect, Some(Call::Unknown));
+        }
+        for other in [
+            &[0xe9, 0x10, 0, 0, 0][..], // jmp
+            &[0xff, 0xe0],              // jmp *%rax
+            &[0xff, 0x30],              // push (%rax)
+            &[0xff, 0x25, 8, 0, 0, 0],  // jmp *8(%rip)
+            &[0xc3],
+            &[0xff, 0xd0, 0x90], // a call, but not the last instruction
+            &[],
+        ] {
+            check(other, None);
+        }
+    }
+
+    #[cfg(not(target_arch = "aarch64"))]
+    #[test]
+    fn a_call_through_a_stub_or_a_table_tells_whom_it_calls() {
+        let mut stub = vec![0xf3, 0x0f, 0x1e, 0xfa, 0xf2, 0xff, 0x25, 0xf5, 0x0f, 0, 0];
+        stub.resize(32, 0x90);
+        let mut memory = Bytes(vec![
+            (
+                0x1000,
+                [
+                    &[0x90; 11][..],
+                    &[0xe8, 0xf0, 0x0f, 0, 0],
+                    &[0xff, 0x15, 0xea, 0x1f, 0, 0],
+                ]
+                .concat(),
+            ),
+            (0x2000, stub),
+            (0x3000, 0x7000u64.to_le_bytes().to_vec()),
+        ]);
+        // 0x1010 + 0xff0; the stub's jump ends at 0x200b, and its entry is at 0x3000.
+        let through = Callee::Known {
+            target: 0x2000,
+            through: Some(0x7000),
+        };
+        assert_eq!(callee(0x1010, &mut memory), Some(through));
+        let by_table = Callee::Known {
+            target: 0x7000,
+            through: None,
+        };
+        assert_eq!(callee(0x1016, &mut memory), Some(by_table));
+        assert_eq!(callee(0x100b, &mut memory), None);
+        assert_eq!(callee(0x9000, &mut memory), None);
+        assert_eq!(callee(3, &mut memory), None);
+    }
+
+    #[test]
+    fn the_better_place_wins_whatever_else_speaks_for_the_other() {
+        let merit = |called, complete, fit, chained| Merit {
+            called,
+            complete,
+            fit,
+            chained,
+        };
+        assert!(merit(true, false, Fit::Exact, false) > merit(false, true, Fit::Exact, true));
+        assert!(merit(false, true, Fit::Unknown, false) > merit(false, false, Fit::Exact, true));
+        assert!(merit(false, true, Fit::Exact, false) > merit(false, true, Fit::Unknown, true));
+        assert!(merit(false, true, Fit::Unknown, false) > merit(false, true, Fit::Other, true));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_before_an_address_make_it_panic(before: [u8; 7], target: [u8; 12], address: u64) {
+            let mut memory = Bytes(vec![(address.wrapping_sub(7), before.to_vec()), (0, target.to_vec())]);
+            let _ = callee(address, &mut memory);
+            let _ = stub(0, &mut memory);
+        }
+    }
 }

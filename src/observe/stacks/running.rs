@@ -106,7 +106,16 @@ fn caught(root: &ProcRoot, thread: ThreadKey, sample: Option<Sample>) -> Evidenc
     })
 }
 
-pub(in crate::observe) fn refusal(error: Option<i32>) -> Unknown {
+/// Whether a thread may be sampled. An event is made on it and closed again at once.
+pub(in crate::observe) fn may_sample(thread: ThreadKey) -> Evidence<()> {
+    match Sampler::open(thread.tid, 0) {
+        Ok(_) => Ok(()),
+        Err(Refusal::NoRoom) => Err(Unknown::Late),
+        Err(Refusal::Open(error)) => Err(refusal(error.raw_os_error())),
+    }
+}
+
+fn refusal(error: Option<i32>) -> Unknown {
     match error {
         Some(libc::ESRCH) => Unknown::Gone,
         Some(libc::EACCES | libc::EPERM) => Unknown::SamplingDenied,

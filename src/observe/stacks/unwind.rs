@@ -100,6 +100,8 @@ pub(super) struct Unwinder {
     callees: HashMap<u64, Option<Callee>>,
     /// Where above the stack pointer the frame pointer was found last time, by the frame's address.
     pub(super) hints: HashMap<u64, u64>,
+    /// The last walk came to an address where no code was mapped when we looked.
+    strayed: bool,
 }
 
 impl Unwinder {
@@ -121,6 +123,7 @@ impl Unwinder {
             rows: HashMap::new(),
             callees: HashMap::new(),
             hints: HashMap::new(),
+            strayed: false,
         }
     }
 
@@ -139,7 +142,15 @@ impl Unwinder {
             trust: Trust::Context,
             signals: 0,
         };
-        self.walk_from(at, memory, limits, true)
+        self.strayed = self.code(at.address).is_none();
+        let stack = self.walk_from(at, memory, limits, true);
+        self.strayed |= stack.end == StackEnd::BadUnwindInfo;
+        stack
+    }
+
+    /// Whether the last walk was hindered by what may have been mapped since the address space was read.
+    pub fn has_strayed(&self) -> bool {
+        self.strayed
     }
 
     /// Walks on from a frame, which is the first of what is given back.
@@ -334,6 +345,11 @@ impl Unwinder {
         };
         self.rows.insert(address, row.clone());
         row
+    }
+
+    /// Whether unwind information is about an address.
+    pub fn has_row(&mut self, address: u64) -> bool {
+        self.row_at(address).is_ok()
     }
 
     /// What the call before this address calls. `None`: there is no call there.

@@ -322,7 +322,11 @@ impl<'d> Pass<'d> {
         let limits = self.limits();
         for ((at, registers, start, _), piece) in begins.iter().zip(&pieces) {
             let mut reach = Reach::new(*start, &piece.into[..piece.copied], More::Through(self.reader));
-            let stack = self.walk(registers, &mut reach, limits);
+            let stack = match self.walk(registers, &mut reach, limits) {
+                // Perhaps a library was loaded since we looked: we look again, once.
+                Ok(_) if self.unwinder.as_ref().is_some_and(Unwinder::has_strayed) => Err(Unknown::NoStackFound),
+                stack => stack,
+            };
             self.rows[*at].stack = stack.map(|stack| (self.fold.add(stack), StackSource::Syscall, false));
         }
         for (at, ..) in begins {
@@ -377,13 +381,17 @@ impl<'d> Pass<'d> {
         {
             self.look_at_space();
         }
+        self.read_all_again(&again);
+    }
+
+    fn read_all_again(&mut self, rows: &[usize]) {
         let mut gone = Vec::new();
-        for at in again {
+        for at in rows {
             if self.is_late() {
                 break;
             }
-            if !self.read_again(at) {
-                gone.push(at);
+            if !self.read_again(*at) {
+                gone.push(*at);
             }
         }
         for at in gone.into_iter().rev() {
@@ -453,6 +461,9 @@ impl<'d> Pass<'d> {
             for (at, caught) in rows.into_iter().zip(samples) {
                 self.add_caught(at, caught, StackSource::Sample);
             }
+            // Who had no turn in all that time is blocked by now, or waits for a CPU.
+            let left: Vec<usize> = running(self);
+            self.read_all_again(&left);
         }
     }
 
@@ -609,11 +620,7 @@ impl<'d> Pass<'d> {
             Err(_) => HashMap::new(),
         };
         let threads = rows.into_iter().map(|Row { seen, stack }| DumpThread {
-            key: ThreadKey {
-                process: key,
-                tid: seen.tid,
-                start: seen.start,
-            },
+            key: seen.key(key),
             name: seen.name,
             state: seen.state,
             state_letter: seen.letter,

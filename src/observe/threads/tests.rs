@@ -559,6 +559,36 @@ fn threads_that_come_and_go_all_the_time_never_break_a_pass() {
     maker.join().unwrap();
 }
 
+#[test]
+fn a_captured_wait_is_told_as_far_as_the_tree_goes() {
+    let root = ProcRoot::captured(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/proc/waits"));
+    let mut reader = reader_with(&root, 77, 100, Box::new(Alone));
+    let snapshot = pass(&mut reader);
+    let condition = &snapshot.condition;
+    assert_eq!((condition.namespace_pid, condition.tracer), (Ok(Pid(1)), Ok(None)));
+    assert_eq!(condition.cgroup.as_deref(), Ok("/system.slice/server.service"));
+    assert_eq!(condition.frozen, Err(Unknown::NotCaptured));
+    if cfg!(not(target_arch = "x86_64")) {
+        return; // the call's number is that of another table
+    }
+    let object = |row: &Thread| row.wait.as_ref().unwrap().object.clone().unwrap();
+    assert_eq!(&*object(&snapshot.threads[0]).name, "socket:[24585]");
+    let mut once = reader_with(&root, 77, 0, Box::new(Alone));
+    let (row, details) = once.one(Tid(77)).unwrap().unwrap();
+    let named = object(&row);
+    assert_eq!(
+        (named.kind, named.fd, &*named.name),
+        ("socket", Some(5), "tcp 127.0.0.1:5432 <- 127.0.0.1:40112")
+    );
+    assert_eq!(details.namespace_tids, Ok(vec![77, 1]));
+    let signals = details.signals.unwrap();
+    assert_eq!(signals.pending_shared.names(), ["SIGTERM"]);
+    assert_eq!(
+        (signals.blocked, signals.ignored.names()),
+        (signals.pending_shared, vec!["SIGPIPE".to_owned()])
+    );
+}
+
 fn captured() -> ProcRoot {
     ProcRoot::captured(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/proc/threads"))
 }

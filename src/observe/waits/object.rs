@@ -309,7 +309,7 @@ impl Looking<'_, '_> {
                 Some(pid @ 1..) => {
                     text = self.named_process("process", pid as u32);
                 }
-                Some(-1) => text = "a process that has ended".to_owned(),
+                Some(-1) => "a process that has ended".clone_into(&mut text),
                 _ => {}
             },
         }

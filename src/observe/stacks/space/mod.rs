@@ -211,7 +211,7 @@ struct Group {
 }
 
 impl AddressSpace {
-    /// Mappings that stand for a process' in a test.
+    /// Mappings that stand for a process' where bytes are thrown at a walk.
     #[cfg(any(test, feature = "fuzzing"))]
     pub fn made(mappings: Vec<Mapped>) -> AddressSpace {
         AddressSpace {

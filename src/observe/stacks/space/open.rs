@@ -240,3 +240,122 @@ fn root_of(folder: &Path) -> Result<OwnedFd, Errno> {
     let root: PathBuf = folder.join("root");
     openat(CWD, root, PATH_ONLY | OFlags::DIRECTORY, Mode::empty())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt, symlink};
+
+    use super::*;
+
+    /// A process' folder without `map_files` and `exe`: what is left to those who may not have them.
+    fn process() -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("its root");
+        fs::create_dir_all(root.join("bin")).unwrap();
+        symlink(&root, folder.path().join("root")).unwrap();
+        (folder, root)
+    }
+
+    fn identity(file: &Path, path: &[u8]) -> Identity {
+        let data = fs::metadata(file).unwrap();
+        Identity {
+            device: (major(data.dev()), minor(data.dev())),
+            inode: data.ino(),
+            path: path.to_vec(),
+            is_deleted: false,
+        }
+    }
+
+    #[test]
+    fn a_path_is_walked_within_the_process_own_root() {
+        let (folder, root) = process();
+        let program = root.join("bin/program");
+        fs::write(&program, b"its own").unwrap();
+        // As the process sees it, this leads to its own root.
+        symlink("/bin/program", root.join("bin/link")).unwrap();
+        let known = identity(&program, b"/bin/link");
+        let Way::Surely(found) = mapped(folder.path(), 0x1000, 0x2000, &known) else {
+            panic!()
+        };
+        assert_eq!(found.open().unwrap().read(0, 7, 7).unwrap(), b"its own");
+    }
+
+    #[test]
+    fn no_link_leads_out_of_that_root() {
+        let (folder, root) = process();
+        let secret = folder.path().join("secret");
+        fs::write(&secret, b"ours").unwrap();
+        symlink(&secret, root.join("bin/absolute")).unwrap();
+        symlink("../../secret", root.join("bin/upwards")).unwrap();
+        for path in [b"/bin/absolute".as_slice(), b"/bin/upwards", b"/../secret"] {
+            let way = mapped(folder.path(), 0x1000, 0x2000, &identity(&secret, path));
+            assert!(matches!(way, Way::Replaced), "{way:?}");
+        }
+    }
+
+    #[test]
+    fn another_file_at_that_path_is_not_taken_for_it() {
+        let (folder, root) = process();
+        let program = root.join("bin/program");
+        fs::write(&program, b"old").unwrap();
+        let mut known = identity(&program, b"/bin/program");
+        let other = root.join("other");
+        fs::write(&other, b"new").unwrap();
+        fs::rename(&other, &program).unwrap();
+        assert!(matches!(mapped(folder.path(), 0x1000, 0x2000, &known), Way::Replaced));
+        fs::remove_file(&program).unwrap();
+        assert!(matches!(mapped(folder.path(), 0x1000, 0x2000, &known), Way::Replaced));
+        // Some file systems tell two devices of one file: memory must decide.
+        fs::write(&program, b"newer").unwrap();
+        known = identity(&program, b"/bin/program");
+        known.device.1 += 1;
+        assert!(matches!(mapped(folder.path(), 0x1000, 0x2000, &known), Way::Perhaps(_)));
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_never_opened() {
+        let (folder, root) = process();
+        let fifo = root.join("bin/fifo");
+        assert!(
+            std::process::Command::new("mkfifo")
+                .arg(&fifo)
+                .status()
+                .unwrap()
+                .success()
+        );
+        for (file, path) in [(fifo.as_path(), b"/bin/fifo".as_slice()), (&root.join("bin"), b"/bin")] {
+            let way = mapped(folder.path(), 0x1000, 0x2000, &identity(file, path));
+            assert!(matches!(way, Way::Replaced), "{way:?}");
+            assert!(at(folder.path(), path, Follow::WithinRoot).is_none());
+        }
+        // A device, on our own path.
+        assert!(at(Path::new("/proc/self"), b"/dev/null", Follow::WithinRoot).is_none());
+    }
+
+    #[test]
+    fn a_file_that_was_cut_meanwhile_gives_nothing() {
+        let (folder, root) = process();
+        let program = root.join("bin/program");
+        fs::write(&program, [7; 100]).unwrap();
+        let file = at(folder.path(), b"/bin/program", Follow::Nothing)
+            .unwrap()
+            .open()
+            .unwrap();
+        assert_eq!(file.read(90, 10, 10), Some(vec![7; 10]));
+        assert_eq!(file.read(90, 10, 9), None, "more than asked for");
+        assert_eq!((file.read(90, 11, 100), file.read(u64::MAX, 2, 100)), (None, None));
+        fs::File::options()
+            .write(true)
+            .open(&program)
+            .unwrap()
+            .set_len(50)
+            .unwrap();
+        assert_eq!(file.read(90, 10, 10), None);
+    }
+
+    #[test]
+    fn a_newline_in_a_path_is_one_again() {
+        assert_eq!(unescaped(b"/tmp/two\\012lines\\01"), b"/tmp/two\nlines\\01");
+    }
+}

@@ -102,3 +102,87 @@ fn what_is_read_from_memory_is_what_the_file_holds() {
         assert!(section(&loaded.eh_frame_hdr) == section(&filed.eh_frame_hdr));
     }
 }
+
+/// A program that only the kernel's map tells from any other: `most` mappings, one in two readable.
+#[test]
+fn sixty_thousand_mappings_are_read_in_bounded_time() {
+    use std::io::BufRead;
+    let folder = tempfile::tempdir().unwrap();
+    let (source, program) = (folder.path().join("many.c"), folder.path().join("many"));
+    let text = r#"
+#include <stdio.h>
+#include <sys/mman.h>
+#include <unistd.h>
+int main(void) {
+    const long count = 60000;
+    char *all = mmap(0, count * 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    long made = 0;
+    for (long n = 0; n < count; n += 2)
+        if (mprotect(all + n * 4096, 4096, PROT_READ) == 0) made += 2;
+    printf("%p %ld\n", (void *)all, made);
+    fflush(stdout);
+    pause();
+}
+"#;
+    std::fs::write(&source, text).unwrap();
+    assert!(
+        Command::new("cc")
+            .arg("-o")
+            .arg(&program)
+            .arg(&source)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let mut child = Command::new(&program)
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    std::io::BufReader::new(child.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    let running = Running(child);
+    let (all, made) = line.trim().split_once(' ').unwrap();
+    let (all, made): (u64, usize) = (u64::from_str_radix(&all[2..], 16).unwrap(), made.parse().unwrap());
+    let modules = ModuleCache::default();
+    let begun = std::time::Instant::now();
+    let space = AddressSpace::read(&ProcRoot::live(), running.pid(), &modules).unwrap();
+    eprintln!("{} mappings: {:?}", space.mappings.len(), begun.elapsed());
+    // The kernel's bound may be lower than what was asked.
+    assert!(
+        made > 30_000 && space.mappings.len() >= made,
+        "{made} {}",
+        space.mappings.len()
+    );
+    let page = all + 30_002 * 4096;
+    assert_eq!(space.find(page).map(|mapped| mapped.start), Some(page));
+    assert!(space.module_of(page).is_none());
+    // One text for all that have no name.
+    assert!(Arc::ptr_eq(
+        &space.find(page).unwrap().name,
+        &space.find(page + 4096).unwrap().name
+    ));
+}
+
+#[test]
+fn a_captured_tree_has_mappings_and_no_modules() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("7")).unwrap();
+    std::fs::copy("/proc/self/maps", folder.path().join("7/maps")).unwrap();
+    let root = ProcRoot::captured(folder.path());
+    let space = AddressSpace::read(&root, Pid(7), &ModuleCache::default()).unwrap();
+    assert!(space.mappings.iter().all(|mapped| mapped.module.is_err()));
+    assert!(
+        space
+            .mappings
+            .iter()
+            .any(|mapped| matches!(mapped.module, Err(Unknown::NotCaptured)))
+    );
+}
+
+#[test]
+fn a_process_that_is_not_there_is_gone() {
+    let read = AddressSpace::read(&ProcRoot::live(), Pid(0x7fff_fff0), &ModuleCache::default());
+    assert_eq!(read.err(), Some(Unknown::Gone));
+}

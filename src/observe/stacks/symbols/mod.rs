@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use self::lines::Lines;
 use self::perf_map::PerfMap;
 use self::table::{Gathered, Table};
-use super::space::{AddressSpace, Again, Bounded, FileKey, Layout, Module, ModuleCache, Source, within};
+use super::space::{AddressSpace, Again, Bounded, FileKey, Layout, Mapped, Module, ModuleCache, Source, within};
 use crate::model::{Evidence, Function, Pid, Place, Unknown};
 
 const KEPT_TABLES: usize = 24 << 20;
@@ -68,6 +68,35 @@ pub(in crate::observe) struct Variable {
     pub offset: u64,
 }
 
+/// An address whose name is asked for.
+#[derive(Debug)]
+struct Probe<'a> {
+    address: u64,
+    /// Where it is looked up: before the call's end, where it follows one.
+    at: u64,
+    mapped: Option<&'a Mapped>,
+}
+
+impl<'a> Probe<'a> {
+    fn new(space: &'a AddressSpace, (address, after_call): (u64, bool)) -> Probe<'a> {
+        let at = address.wrapping_sub(u64::from(after_call));
+        Probe {
+            address,
+            at,
+            mapped: space.find(at),
+        }
+    }
+
+    fn module(&self) -> Option<&'a Arc<Module>> {
+        self.mapped?.module.as_ref().ok()
+    }
+
+    /// The module's id, and the address as its file counts.
+    fn key(&self) -> Option<(u64, u64)> {
+        Some((self.module()?.id, self.at.wrapping_sub(self.mapped?.bias)))
+    }
+}
+
 /// Addresses of one module that have no name yet.
 #[derive(Debug)]
 struct Wanted {
@@ -91,90 +120,79 @@ impl Symbols {
     /// What lies at each of these addresses of code, in their order. `after_call`: the address follows a
     /// call, so function, file and line are those of the byte before it.
     pub fn places(&self, pid: Pid, space: &AddressSpace, addresses: &[(u64, bool)]) -> Vec<Arc<Place>> {
-        let named = self.named(space, addresses);
+        let probes: Vec<Probe<'_>> = addresses.iter().map(|asked| Probe::new(space, *asked)).collect();
+        let named = self.named(space, &probes);
         let mut map = None;
-        let place = |(address, after_call): &(u64, bool)| {
-            let address = *address;
-            let probe = address.wrapping_sub(u64::from(*after_call));
+        let places = probes.iter().zip(named).map(|(probe, named)| {
             let nothing = Place {
-                address,
+                address: probe.address,
                 module: None,
                 module_address: 0,
                 functions: Err(Unknown::NoSymbols),
                 function_offset: None,
             };
-            let Some(mapped) = space.find(probe) else {
-                return nothing;
-            };
+            let Some(mapped) = probe.mapped else { return nothing };
             let module = (!mapped.name.is_empty()).then(|| Arc::clone(&mapped.name));
-            match &mapped.module {
-                Ok(found) => {
-                    let filed = address.wrapping_sub(mapped.bias);
-                    let named = named.get(&(found.id, probe.wrapping_sub(mapped.bias)));
+            match (&mapped.module, named) {
+                (Ok(_), named) => {
+                    let filed = probe.address.wrapping_sub(mapped.bias);
                     Place {
                         module,
                         module_address: filed,
+                        function_offset: named.as_ref().and_then(|named| filed.checked_sub(named.start?)),
                         functions: named.map_or(Err(Unknown::Late), |named| named.functions.clone()),
-                        function_offset: named.and_then(|named| filed.checked_sub(named.start?)),
                         ..nothing
                     }
                 }
-                Err(_) if mapped.is_made_code() => {
+                (Err(_), _) if mapped.is_made_code() => {
                     let map = map.get_or_insert_with(|| self.perf_map(pid, space));
-                    match map.as_ref().and_then(|map| map.at(probe)) {
+                    match map.as_ref().and_then(|map| map.at(probe.at)) {
                         Some((name, start)) => Place {
                             functions: Ok(vec![function(name)]),
-                            function_offset: address.checked_sub(start),
+                            function_offset: probe.address.checked_sub(start),
                             ..nothing
                         },
                         None => nothing,
                     }
                 }
-                Err(why) => Place {
+                (Err(why), _) => Place {
                     module,
                     functions: Err(*why),
                     ..nothing
                 },
             }
-        };
-        let mut place = place;
-        addresses.iter().map(|asked| Arc::new(place(asked))).collect()
+        });
+        places.map(Arc::new).collect()
     }
 
-    /// The names of all addresses in modules, by module and address; those that took too long are missing.
-    fn named(&self, space: &AddressSpace, addresses: &[(u64, bool)]) -> HashMap<(u64, u64), Arc<Named>> {
-        let mut named = HashMap::with_capacity(addresses.len());
-        let mut wanted: HashMap<u64, (&Arc<Module>, HashSet<u64>)> = HashMap::new();
-        for (address, after_call) in addresses {
-            let probe = address.wrapping_sub(u64::from(*after_call));
-            let Some(mapped) = space.find(probe) else { continue };
-            let Ok(module) = &mapped.module else { continue };
-            let key = (module.id, probe.wrapping_sub(mapped.bias));
-            if named.contains_key(&key) {
-                continue;
+    /// The names of addresses in modules, in their order. `None`: in no module, or it took too long.
+    fn named(&self, space: &AddressSpace, probes: &[Probe<'_>]) -> Vec<Option<Arc<Named>>> {
+        let mut named: Vec<Option<Arc<Named>>> =
+            probes.iter().map(|probe| self.kept.names.get(&probe.key()?)).collect();
+        let mut wanted: HashMap<u64, (&Arc<Module>, Vec<u64>)> = HashMap::new();
+        for (probe, _) in probes.iter().zip(&named).filter(|(_, named)| named.is_none()) {
+            if let (Some(module), Some((id, address))) = (probe.module(), probe.key()) {
+                wanted.entry(id).or_insert_with(|| (module, Vec::new())).1.push(address);
             }
-            if let Some(known) = self.kept.names.get(&key) {
-                named.insert(key, known);
-            } else {
-                wanted
-                    .entry(module.id)
-                    .or_insert_with(|| (module, HashSet::new()))
-                    .1
-                    .insert(key.1);
-            }
+        }
+        if wanted.is_empty() {
+            return named;
         }
         let wanted: Vec<Wanted> = wanted
             .into_values()
-            .filter_map(|(module, addresses)| {
+            .filter_map(|(module, mut addresses)| {
                 let again = space.again(module)?;
-                let mut addresses: Vec<u64> = addresses.into_iter().collect();
                 addresses.sort_unstable();
+                addresses.dedup();
                 Some(Wanted { again, addresses })
             })
             .collect();
         let kept = Arc::clone(&self.kept);
         let found = within(PATIENCE, wanted, move |wanted| kept.name(&wanted));
-        named.extend(found.into_iter().flatten().flatten());
+        let found: HashMap<(u64, u64), Arc<Named>> = found.into_iter().flatten().flatten().collect();
+        for (probe, named) in probes.iter().zip(&mut named).filter(|(_, named)| named.is_none()) {
+            *named = probe.key().and_then(|key| found.get(&key).cloned());
+        }
         named
     }
 
@@ -204,7 +222,7 @@ impl Symbols {
             let file = mapped.name.rsplit('/').next().unwrap_or_default();
             let is_it =
                 file.starts_with(module) || found.own_name.as_ref().is_some_and(|name| name.starts_with(module));
-            let table = self.table(space, found).filter(|_| is_it)?;
+            let table = is_it.then(|| self.table(space, found))??;
             Some(table.address_of(symbol.as_bytes())?.wrapping_add(mapped.bias))
         })
     }

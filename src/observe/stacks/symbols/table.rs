@@ -12,7 +12,8 @@ const MOST_STRINGS: u64 = 64 << 20;
 const MOST_HASH: u64 = 4 << 20;
 /// What an assembler gave no size reaches to the next symbol, but not further than this.
 const MOST_UNSIZED: u64 = 64 << 10;
-/// How many symbols before the nearest may hold it too: labels within a function, mostly.
+/// How many addresses with symbols before an address may be of one that holds it: labels within a function come
+/// between, mostly. And how many names of one address are looked at.
 const LOOK_BACK: usize = 8;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +25,7 @@ struct Entry {
 
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    /// Sorted by address, each address once.
+    /// Sorted by address; of several at one address, the one to call it by comes first.
     functions: Vec<Entry>,
     variables: Vec<Entry>,
     strings: Vec<u8>,
@@ -149,7 +150,6 @@ fn rank(symbol: &Symbol, name: &[u8]) -> u8 {
 
 fn sorted(mut entries: Vec<(Entry, u8)>) -> Vec<Entry> {
     entries.sort_by_key(|(entry, rank)| (entry.address, *rank));
-    entries.dedup_by_key(|(entry, _)| entry.address);
     entries.into_iter().map(|(entry, _)| entry).collect()
 }
 
@@ -214,22 +214,24 @@ impl Table {
     }
 
     fn holder(&self, entries: &[Entry], address: u64) -> Option<Hit<'_>> {
-        let after = entries.partition_point(|entry| entry.address <= address);
+        let mut after = entries.partition_point(|entry| entry.address <= address);
         let next = entries.get(after).map_or(u64::MAX, |entry| entry.address);
-        let before = entries[..after].iter().enumerate().rev().take(LOOK_BACK);
-        let holds = |(at, entry): &(usize, &Entry)| {
-            let distance = address - entry.address;
-            match entry.size {
+        let mut is_nearest = true;
+        for _ in 0..LOOK_BACK {
+            let start = entries[..after].last()?.address;
+            let first = entries[..after].partition_point(|entry| entry.address < start);
+            let distance = address - start;
+            let holds = |entry: &&Entry| match entry.size {
                 // Only the nearest one may reach to the next.
-                0 => at + 1 == after && address < next && distance < MOST_UNSIZED,
+                0 => is_nearest && address < next && distance < MOST_UNSIZED,
                 size => distance < u64::from(size),
+            };
+            if let Some(entry) = entries[first..after].iter().take(LOOK_BACK).find(holds) {
+                let name = elf_file::text(&self.strings, entry.name.into(), super::demangle::MOST_BYTES + 1)?;
+                return Some(Hit { name, start });
             }
-        };
-        let (_, entry) = before.into_iter().find(holds)?;
-        let name = elf_file::text(&self.strings, entry.name.into(), super::demangle::MOST_BYTES + 1)?;
-        Some(Hit {
-            name,
-            start: entry.address,
-        })
+            (after, is_nearest) = (first, false);
+        }
+        None
     }
 }

@@ -23,7 +23,7 @@ static void *volatile here;
 static inline __attribute__((always_inline)) void inner(void) {
     here = &&label;
 label:
-    __asm__ volatile("" ::: "memory");
+    __asm__ volatile("nop\n nop" ::: "memory");
 }
 __attribute__((noinline, noclone)) void outer(void) {
     inner();
@@ -169,7 +169,7 @@ fn what_was_inlined_comes_before_the_function_it_was_put_into() {
             .all(|function| function.file.as_ref().unwrap().ends_with("program.c"))
     );
     // Where the inlined function is called.
-    assert_eq!(functions[1].line, Some(15));
+    assert_eq!(functions[1].line, Some(14));
     assert_eq!(place.function_offset, Some(subject.here - subject.outer));
 }
 
