@@ -4,12 +4,12 @@
 //! with libFuzzer, one at a time; the test below plays all seeds that are kept in `fuzz/seeds/TARGET/`. The
 //! doors of private parsers are in their rooms (`ledger/fuzzing.rs`, `observe/stacks/fuzzing.rs`…).
 
-use std::path::Path;
-
 use crate::kernel::{
-    ProcRoot, comm, elf, loadavg, maps, meminfo, mountinfo, schedstat, smaps, stat, statm, status, syscall, wchan,
+    ProcRoot, cgroup, comm, elf, loadavg, locks, maps, meminfo, mountinfo, open_file, perf_event, robust_list,
+    schedstat, smaps, sockets, stat, statm, status, syscall, wchan,
 };
-use crate::{http, ledger, scenario};
+use crate::model::Unknown;
+use crate::{http, ledger, observe, scenario};
 
 /// A parser under a name, which is also that of its folder of seeds.
 pub type Target = (&'static str, fn(&[u8]));
@@ -25,6 +25,14 @@ pub const TARGETS: &[Target] = &[
     ("ledger", ledger::fuzzing::segment),
     ("scenario", scenario),
     ("ask", http::fuzzing::ask),
+    ("perf_ring", perf_ring),
+    ("robust_list", robust_list),
+    ("descriptors", descriptors),
+    observe::fuzzing::TARGETS[0],
+    observe::fuzzing::TARGETS[1],
+    observe::fuzzing::TARGETS[2],
+    observe::fuzzing::TARGETS[3],
+    observe::fuzzing::TARGETS[4],
 ];
 
 /// The target of this name.
@@ -79,6 +87,50 @@ fn elf_tail(bytes: &[u8]) {
     let _ = elf::parse_tail(bytes, 4096);
 }
 
+fn perf_ring(bytes: &[u8]) {
+    let _ = perf_event::first_sample(bytes);
+}
+
+/// A list in a memory that is all ours: it must end, whatever it links.
+fn robust_list(bytes: &[u8]) {
+    const START: u64 = 0x1000;
+    let read = |address: u64, into: &mut [u8]| {
+        let from = address.checked_sub(START).and_then(|at| usize::try_from(at).ok());
+        let there = from.and_then(|from| bytes.get(from..)?.get(..into.len()));
+        into.copy_from_slice(there.ok_or(Unknown::Gone)?);
+        Ok(())
+    };
+    let _ = robust_list::follow(START, read);
+}
+
+/// What the kernel says of open files, sockets, control groups and file locks; the first byte chooses.
+fn descriptors(bytes: &[u8]) {
+    let Some((choice, bytes)) = bytes.split_first() else {
+        return;
+    };
+    let text = std::str::from_utf8(bytes);
+    match (choice % 6, text) {
+        (0, _) => {
+            let _ = open_file::parse_link(bytes);
+        }
+        (1, _) => drop(open_file::parse_info(bytes)),
+        (2, _) => {
+            let mut found = sockets::Sockets::default();
+            for table in ["tcp", "tcp6", "udp", "udp6", "unix", "netlink"] {
+                sockets::parse(table, bytes, &mut found);
+            }
+        }
+        (3, _) => drop(cgroup::parse(bytes)),
+        (4, Ok(text)) => drop(cgroup::parse_mounts(text)),
+        (5, Ok(text)) => {
+            for line in text.lines() {
+                let _ = locks::parse_line(line);
+            }
+        }
+        _ => {}
+    }
+}
+
 /// A plan that was understood must survive what is done to plans; problems must lie within the text.
 fn scenario(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
@@ -91,6 +143,7 @@ fn scenario(bytes: &[u8]) {
 mod tests {
     use super::*;
     use std::fs;
+    use std::path::Path;
 
     /// Whoever finds a new crash keeps its input as a seed: it is played here from then on.
     #[test]

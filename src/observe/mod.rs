@@ -32,6 +32,20 @@ mod stacks;
 mod threads;
 mod waits;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing {
+    //! What `crate::fuzzing` may reach of this room.
+
+    /// Some of its targets.
+    pub(crate) const TARGETS: [(&str, fn(&[u8])); 5] = [
+        ("elf", super::stacks::fuzzing::file),
+        ("unwind", super::stacks::fuzzing::walk),
+        ("perf_map", super::stacks::fuzzing::perf_map),
+        ("symbol_name", super::stacks::fuzzing::name),
+        ("locks", super::locks::fuzzing::memory),
+    ];
+}
+
 pub use capabilities::Capability;
 pub(crate) use capabilities::probe;
 pub use findings::FindingChange;

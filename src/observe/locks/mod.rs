@@ -11,6 +11,8 @@
 mod cpp;
 mod file_locks;
 mod futex;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod fuzzing;
 mod glibc;
 mod graph;
 mod identify;

@@ -10,6 +10,8 @@
 
 mod cfi;
 mod fold;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod fuzzing;
 mod pause;
 mod reach;
 mod recover;

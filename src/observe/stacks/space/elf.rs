@@ -190,7 +190,12 @@ fn sections(source: &Source<'_>, header: &Header) -> Option<(Vec<elf_file::Secti
 }
 
 /// Reads what unwinding needs.
-pub(super) fn module(id: u64, name: Arc<str>, origin: Origin, source: &Source<'_>) -> Evidence<Module> {
+pub(in crate::observe::stacks) fn module(
+    id: u64,
+    name: Arc<str>,
+    origin: Origin,
+    source: &Source<'_>,
+) -> Evidence<Module> {
     let layout = Layout::read(source)?;
     let range = |name: &[u8]| {
         let section = layout.section(name)?;

@@ -22,6 +22,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 pub(super) use cache::Bounded;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) use elf::module;
 pub(super) use elf::{Layout, Source, dynamic, place};
 pub(super) use open::{FileKey, Follow, Found, Opened, at};
 pub(super) use patience::within;
@@ -211,6 +213,17 @@ struct Group {
 }
 
 impl AddressSpace {
+    /// Mappings that stand for a process' where bytes are thrown at a walk.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub fn made(mappings: Vec<Mapped>) -> AddressSpace {
+        AddressSpace {
+            mappings,
+            reader: Pid(0),
+            folder: None,
+            asked: HashMap::new(),
+        }
+    }
+
     pub fn read(root: &ProcRoot, pid: Pid, modules: &ModuleCache) -> Evidence<AddressSpace> {
         let folder = glance::memory_folder(root, pid)?;
         let reader = glance::reader_of(&folder).unwrap_or(pid);

@@ -107,6 +107,10 @@ impl Lines {
     pub fn at(&self, address: u64, intern: &mut impl FnMut(&str) -> Arc<str>) -> Vec<Function> {
         let context = self.context.lock();
         let mut found = Vec::new();
+        // addr2line adds 1 to what it is asked for. No code lies at the last address.
+        if address == u64::MAX {
+            return found;
+        }
         let Ok(mut frames) = context.find_frames(address).skip_all_loads() else {
             return found;
         };

@@ -58,7 +58,7 @@ pub(super) fn read(found: &Found) -> Option<PerfMap> {
 
 impl PerfMap {
     /// A line that is not one is passed over; the last may be half written.
-    fn parse(text: Vec<u8>) -> PerfMap {
+    pub fn parse(text: Vec<u8>) -> PerfMap {
         let mut entries = Vec::new();
         let mut at = 0;
         for line in text.split_inclusive(|byte| *byte == b'\n').take(MOST_LINES) {
