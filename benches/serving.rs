@@ -286,6 +286,7 @@ fn main() {
             writer.ended(process);
             told.gone(process);
         }
+        observe::Delivery::Finding(change) => told.finding(&change.finding, change.state),
     };
     let (sampler, inspector) =
         observe::start(observe::Settings::default(), || None, deliver).expect("the sampler starts");

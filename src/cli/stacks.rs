@@ -124,10 +124,12 @@ pub(super) fn head(dump: &Dump) -> String {
         if count == 1 { "" } else { "s" },
         dump.took.seconds() * 1e3,
     );
-    text += &match dump.paused {
-        0 => " without a stop".to_owned(),
-        paused => format!(", {paused} of them stopped for a moment"),
-    };
+    match dump.paused {
+        0 => text += " without a stop",
+        paused => {
+            let _ = write!(text, ", {paused} of them stopped for a moment");
+        }
+    }
     if dump.truncated {
         text += "; the time was over before all were read";
     }

@@ -36,8 +36,10 @@ mod waits;
 pub(crate) mod fuzzing {
     //! What `crate::fuzzing` may reach of this room.
 
+    type Target = (&'static str, fn(&[u8]));
+
     /// Some of its targets.
-    pub(crate) const TARGETS: [(&str, fn(&[u8])); 5] = [
+    pub(crate) const TARGETS: [Target; 5] = [
         ("elf", super::stacks::fuzzing::file),
         ("unwind", super::stacks::fuzzing::walk),
         ("perf_map", super::stacks::fuzzing::perf_map),

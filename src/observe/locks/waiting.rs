@@ -10,7 +10,7 @@
 use std::sync::Arc;
 
 use super::{cpp, glibc, others, parking_lot, rust_std};
-use crate::model::{Frame, Function, LockKind, Stack, Trust, WaitMode};
+use crate::model::{Frame, LockKind, Stack, Trust, WaitMode};
 
 /// Frames looked at. From a lock function to the system call there are four at most.
 const DEEPEST: usize = 24;
