@@ -233,7 +233,7 @@ fn is_thread_library(module: &str) -> bool {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::model::{Place, StackEnd, StackSource, Unknown};
+    use crate::model::{Function, Place, StackEnd, StackSource, Unknown};
 
     /// A stack of these functions, innermost first; an empty name is one without a symbol.
     pub(in super::super) fn stack(functions: &[(&str, &str)]) -> Arc<Stack> {
