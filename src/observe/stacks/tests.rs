@@ -568,8 +568,13 @@ int main(int argc, char **argv) {
 "#;
     let target = Target::start(AGAIN, &["-O2"], &["400"]);
     let dumper = Dumper::new(&ProcRoot::live());
+    // A sample may be of the loader at work, before it has mapped what it calls.
+    let blocked_only = StackOptions {
+        sample_running: false,
+        ..unsymbolised()
+    };
     let at_rest = eventually(|| {
-        let dump = dumper.dump(target.pid(), &unsymbolised()).unwrap();
+        let dump = dumper.dump(target.pid(), &blocked_only).unwrap();
         let thread = &dump.threads[0];
         if let Ok(stack) = &thread.stack
             && !stack.moved
