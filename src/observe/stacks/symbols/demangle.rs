@@ -90,13 +90,18 @@ mod tests {
 
     #[test]
     fn a_name_that_unfolds_without_end_stays_raw_and_a_long_one_is_cut() {
-        // Each pair doubles what the one before stood for.
-        let mut bomb = "_Z1fSt4pairIiiE".to_owned();
-        for n in 0..60 {
-            let seq = if n == 0 { String::new() } else { format!("{:X}", n - 1) };
-            write!(bomb, "St4pairIS{seq}_S{seq}_E").unwrap();
-        }
-        assert!(plain(bomb.as_bytes()).len() <= MOST_BYTES);
+        // `S_` is the template, and each pair after the first is of two of the one before: it doubles.
+        let bomb = |pairs: usize| {
+            let digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+            let pair = |digit: char| format!("S_IS{digit}_S{digit}_E");
+            format!(
+                "_Z1fSt4pairIiiE{}",
+                digits.chars().take(pairs).map(pair).collect::<String>()
+            )
+        };
+        let small = "f(std::pair<int, int>, std::pair<std::pair<int, int>, std::pair<int, int> >)";
+        check(&bomb(1), small);
+        check(&bomb(24), &bomb(24));
         assert_eq!(plain(&vec![b'x'; 100_000]).len(), MOST_BYTES);
     }
 

@@ -27,9 +27,8 @@ use self::table::{Gathered, Table};
 use super::space::{AddressSpace, Again, Bounded, FileKey, Layout, Mapped, Module, ModuleCache, Source, within};
 use crate::model::{Evidence, Function, Pid, Place, Unknown};
 
-const KEPT_TABLES: usize = 24 << 20;
-/// One of the largest that are read.
-const KEPT_LINES: usize = 61 << 20;
+/// Tables and DWARF together. Room for the largest of either that is read.
+const KEPT_PARTS: usize = 64 << 20;
 const KEPT_NAMES: usize = 8 << 20;
 const KEPT_MAPS: usize = 16 << 20;
 /// For all names of one dump that are not known yet.
@@ -46,12 +45,24 @@ pub(in crate::observe) struct Symbols {
 #[derive(Debug)]
 struct Kept {
     /// By the module's id.
-    tables: Bounded<u64, Evidence<Arc<Table>>>,
-    /// `None`: it has been looked for, and there are none.
-    lines: Bounded<u64, Option<Arc<Lines>>>,
+    parts: Bounded<(Which, u64), Part>,
     /// By the module's id and the address as the file counts.
     names: Bounded<(u64, u64), Arc<Named>>,
     maps: Bounded<FileKey, Arc<PerfMap>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Which {
+    Table,
+    Lines,
+}
+
+/// What was read of a module for its names.
+#[derive(Clone, Debug)]
+enum Part {
+    Table(Evidence<Arc<Table>>),
+    /// `None`: it has been looked for, and there are none.
+    Lines(Option<Arc<Lines>>),
 }
 
 /// What lies at an address of a module.
@@ -111,8 +122,7 @@ impl Symbols {
     pub fn new(_modules: Arc<ModuleCache>) -> Symbols {
         Symbols {
             kept: Arc::new(Kept {
-                tables: Bounded::new(KEPT_TABLES),
-                lines: Bounded::new(KEPT_LINES),
+                parts: Bounded::new(KEPT_PARTS),
                 names: Bounded::new(KEPT_NAMES),
                 maps: Bounded::new(KEPT_MAPS),
             }),
@@ -231,7 +241,7 @@ impl Symbols {
     }
 
     fn table(&self, space: &AddressSpace, module: &Arc<Module>) -> Option<Arc<Table>> {
-        if let Some(known) = self.kept.tables.get(&module.id) {
+        if let Some(known) = self.kept.table(module.id) {
             return known.ok();
         }
         let again = space.again(module)?;
@@ -243,8 +253,10 @@ impl Symbols {
             Err(late) => {
                 // Whoever asks for the next variable does not wait again; should the reader come back after
                 // all, it puts the table there.
-                if begun.elapsed() >= PATIENCE && self.kept.tables.get(&module.id).is_none() {
-                    self.kept.tables.put(module.id, Err(late), 0);
+                if begun.elapsed() >= PATIENCE && self.kept.table(module.id).is_none() {
+                    self.kept
+                        .parts
+                        .put((Which::Table, module.id), Part::Table(Err(late)), 0);
                 }
                 None
             }
@@ -277,18 +289,33 @@ fn function(name: Arc<str>) -> Function {
 }
 
 impl Kept {
+    fn table(&self, id: u64) -> Option<Evidence<Arc<Table>>> {
+        match self.parts.get(&(Which::Table, id))? {
+            Part::Table(table) => Some(table),
+            Part::Lines(_) => None,
+        }
+    }
+
+    fn lines(&self, id: u64) -> Option<Option<Arc<Lines>>> {
+        match self.parts.get(&(Which::Lines, id))? {
+            Part::Lines(lines) => Some(lines),
+            Part::Table(_) => None,
+        }
+    }
+
     /// The table of a module, and its lines; read where they are not known.
     fn symbols(&self, again: &Again) -> (Evidence<Arc<Table>>, Option<Arc<Lines>>) {
         let id = again.module.id;
-        if let (Some(table), Some(lines)) = (self.tables.get(&id), self.lines.get(&id)) {
+        if let (Some(table), Some(lines)) = (self.table(id), self.lines(id)) {
             return (table, lines);
         }
         let (table, lines) = read(again);
         let (table, lines) = (table.map(Arc::new), lines.map(Arc::new));
-        self.tables
-            .put(id, table.clone(), table.as_ref().map_or(0, |table| table.bytes()));
-        self.lines
-            .put(id, lines.clone(), lines.as_ref().map_or(0, |lines| lines.bytes()));
+        // The table last: should one drive the other out, then that which variables need too stays.
+        let bytes = lines.as_ref().map_or(0, |lines| lines.bytes());
+        self.parts.put((Which::Lines, id), Part::Lines(lines.clone()), bytes);
+        let bytes = table.as_ref().map_or(0, |table| table.bytes());
+        self.parts.put((Which::Table, id), Part::Table(table.clone()), bytes);
         (table, lines)
     }
 

@@ -6,9 +6,10 @@
 use crate::kernel::elf_file::{self, Binding, Symbol, SymbolKind};
 use crate::observe::stacks::space::{Layout, Source, dynamic, place};
 
-/// 2.7 million symbols.
-const MOST_SYMBOLS: u64 = 64 << 20;
-const MOST_STRINGS: u64 = 64 << 20;
+/// 1.4 million symbols; what has more is named by its dynamic symbols. The largest table must fit into what is
+/// kept, or it would be read again for each question.
+const MOST_SYMBOLS: u64 = 32 << 20;
+const MOST_STRINGS: u64 = 32 << 20;
 const MOST_HASH: u64 = 4 << 20;
 /// What an assembler gave no size reaches to the next symbol, but not further than this.
 const MOST_UNSIZED: u64 = 64 << 10;
@@ -167,7 +168,7 @@ impl Gathered {
                 return;
             };
             // Names may be long and shared: not each relocation may bring a copy of the whole.
-            if self.strings.len() + name.len() > 2 * MOST_STRINGS as usize {
+            if self.strings.len() + name.len() > MOST_STRINGS as usize {
                 return;
             }
             self.strings.extend_from_slice(name);
@@ -185,7 +186,8 @@ impl Gathered {
         }
     }
 
-    pub fn table(self) -> Table {
+    pub fn table(mut self) -> Table {
+        self.strings.shrink_to_fit();
         Table {
             functions: sorted(self.functions),
             variables: sorted(self.variables),
@@ -231,7 +233,10 @@ fn sorted(mut entries: Vec<Raw>) -> Vec<Entry> {
             raw.entry.size = end.saturating_sub(address) as u32;
         }
     }
-    entries.into_iter().map(|raw| raw.entry).collect()
+    let mut entries: Vec<Entry> = entries.into_iter().map(|raw| raw.entry).collect();
+    // It may have been collected in place, with room for twice as many.
+    entries.shrink_to_fit();
+    entries
 }
 
 /// How many symbols a GNU hash table leads to: its chains end with the last symbol.

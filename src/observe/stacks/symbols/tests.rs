@@ -172,6 +172,38 @@ fn what_was_inlined_comes_before_the_function_it_was_put_into() {
     assert_eq!(place.function_offset, Some(subject.here - subject.outer));
 }
 
+/// binutils' addr2line is another program with other code.
+#[test]
+fn functions_and_lines_are_those_that_addr2line_tells() {
+    let program = Program::compiled(&["-g", "-O2", "-no-pie"]);
+    let subject = program.start();
+    let (space, symbols) = look(subject.pid());
+    let main = symbols.address_of(&space, "program", "main").unwrap();
+    let addresses: Vec<u64> = (subject.outer..subject.outer + 4).chain(main..main + 64).collect();
+    let asked: Vec<(u64, bool)> = addresses.iter().map(|address| (*address, false)).collect();
+    let places = symbols.places(subject.pid(), &space, &asked);
+    for (address, place) in addresses.iter().zip(places) {
+        let theirs = Command::new("addr2line")
+            .args(["-f", "-i", "-e"])
+            .arg(&program.path)
+            .arg(format!("{address:x}"))
+            .output()
+            .unwrap();
+        let theirs = String::from_utf8(theirs.stdout).unwrap();
+        let mut ours = String::new();
+        for function in place.functions.as_ref().unwrap() {
+            let line = function.line.map_or("?".to_owned(), |line| line.to_string());
+            ours += &format!("{}\n{}:{line}\n", function.name, function.file.as_deref().unwrap());
+        }
+        // It adds a note where one line has several pieces of code.
+        let theirs: String = theirs
+            .lines()
+            .map(|line| line.split(" (discriminator").next().unwrap().to_owned() + "\n")
+            .collect();
+        assert_eq!(ours, theirs, "{address:x}");
+    }
+}
+
 #[test]
 fn a_place_behind_a_call_is_looked_up_one_byte_before() {
     let subject = Program::compiled(&["-g", "-O1"]).start();
