@@ -114,7 +114,10 @@ fn table(pid: Option<Pid>, tried: &[Capability], seen: Option<&Sight>) -> String
 
 /// How much of the machine is in sight, in words.
 fn sight(seen: &Sight) -> String {
-    let mut text = format!("{} processes are listed", seen.listed);
+    let mut text = match seen.listed {
+        1 => "1 process is listed".to_owned(),
+        listed => format!("{listed} processes are listed"),
+    };
     match (seen.hidden, seen.option) {
         (Ok(0), _) => text.push_str("; none is hidden"),
         (Ok(hidden), Some(HidePid::NoAccess)) => {
@@ -133,7 +136,7 @@ fn sight(seen: &Sight) -> String {
         Some(Ok(outside)) => {
             let _ = write!(
                 text,
-                "\nthis is a container: {outside} processes of the machine are outside of it, and nothing can be read of them from here"
+                "\nthis is a container: the machine has {outside} more processes outside of it, which can't be seen from here"
             );
         }
         Some(Err(_)) => text.push_str(
@@ -225,7 +228,10 @@ mod tests {
         );
         assert!(seen(Ok(3), None, HidePid::NoAccess).contains("3 of them are closed"));
         let container = seen(Ok(0), Some(Ok(90)), HidePid::Off);
-        assert!(container.contains("this is a container: 90 processes"), "{container}");
+        assert!(
+            container.contains("this is a container: the machine has 90 more processes"),
+            "{container}"
+        );
         let blind = seen(Err(Unknown::Denied), Some(Err(Unknown::Denied)), HidePid::Invisible);
         assert_eq!(blind.matches("can't be known").count(), 2, "{blind}");
     }

@@ -21,6 +21,9 @@
 //! take stays its own until we detach, so that it is delivered even when we are killed in between. And the end
 //! of a process is never consumed by us: its exit status is there for its parent, which may be ourselves.
 //!
+//! **What could still hold it.** To be stopped ourselves (SIGSTOP, Ctrl-Z, a frozen control group) in the very
+//! moment in which it is: it waits until we are continued or end.
+//!
 //! **What it does cost.** The system call that the thread was in may end with EINTR, where signal(7) says
 //! that a stop does that: epoll_wait, semop, sigtimedwait, sockets with a time-out. Programs that take EINTR for
 //! an error have been seen to fail on it. That is why this is done on request only.

@@ -152,4 +152,71 @@ mod tests_of_catching {
     pub(super) fn busy_key(busy: &Busy) -> ThreadKey {
         key_of(busy.pid(), busy.tid)
     }
+
+    /// A busy program of 32 bits that is no child of ours, where the compiler can make one.
+    pub(super) struct Narrow {
+        shell: std::process::Child,
+        pub(super) key: ThreadKey,
+        _folder: tempfile::TempDir,
+    }
+
+    impl Narrow {
+        pub(super) fn start() -> Option<Narrow> {
+            use std::io::BufRead as _;
+            use std::process::{Command, Stdio};
+            let folder = tempfile::tempdir().unwrap();
+            let (source, program) = (folder.path().join("narrow.c"), folder.path().join("narrow"));
+            std::fs::write(&source, "void _start(void) { for (;;); }").unwrap();
+            let made = Command::new("cc")
+                .args([
+                    "-m32",
+                    "-nostdlib",
+                    "-static",
+                    "-ffreestanding",
+                    "-fno-pic",
+                    "-no-pie",
+                    "-o",
+                ])
+                .args([&program, &source])
+                .stderr(Stdio::null())
+                .status();
+            if !made.is_ok_and(|status| status.success()) {
+                return None;
+            }
+            let mut shell = Command::new("sh")
+                .args(["-c", "\"$0\" & echo $!; read end; kill $!"])
+                .arg(program)
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let mut line = String::new();
+            std::io::BufReader::new(shell.stdout.take().unwrap())
+                .read_line(&mut line)
+                .unwrap();
+            let pid = Pid(line.trim().parse().unwrap());
+            // Until exec it is the shell, and where the kernel can't run it, it ends.
+            let link = format!("/proc/{}/exe", pid.0);
+            crate::kernel::trials::until("exec", || {
+                std::fs::read_link(&link).map_or(true, |exe| exe.ends_with("narrow"))
+            });
+            if !std::path::Path::new(&link).exists() {
+                let _ = shell.wait();
+                return None;
+            }
+            Some(Narrow {
+                key: key_of(pid, Tid(pid.0)),
+                shell,
+                _folder: folder,
+            })
+        }
+    }
+
+    impl Drop for Narrow {
+        fn drop(&mut self) {
+            // The shell reads the end of its input, kills the program, and ends.
+            drop(self.shell.stdin.take());
+            let _ = self.shell.wait();
+        }
+    }
 }

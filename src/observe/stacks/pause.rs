@@ -203,7 +203,7 @@ fn refusal(root: &ProcRoot, thread: ThreadKey, error: &std::io::Error) -> Unknow
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests_of_catching::{busy_key, key_of};
+    use super::super::tests_of_catching::{Narrow, busy_key, key_of};
     use super::*;
     use crate::kernel::trials::{Busy, Program, state, until};
     use crate::model::Tid;
@@ -551,5 +551,12 @@ mod tests {
         .unwrap();
         assert_eq!(caught.err(), Some(Unknown::PtraceDenied));
         busy.runs_on();
+    }
+
+    #[test]
+    fn a_program_of_32_bits_is_told_and_runs_on() {
+        let Some(narrow) = Narrow::start() else { return };
+        assert_eq!(catch(narrow.key, LONG, 64).err(), Some(Unknown::ForeignCode));
+        until("it to run", || state(narrow.key.tid.0) == 'R');
     }
 }

@@ -126,7 +126,7 @@ fn refusal(error: Option<i32>) -> Unknown {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests_of_catching::{busy_key, key_of};
+    use super::super::tests_of_catching::{Narrow, busy_key, key_of};
     use super::*;
     use crate::kernel::trials::{Busy, until};
     use crate::model::{Ticks, Tid};
@@ -231,5 +231,14 @@ mod tests {
             let key = key_of(crate::model::Pid(2), Tid(2));
             assert!(sample(&[key], Duration::from_millis(5))[0].is_err());
         }
+    }
+
+    #[test]
+    fn a_program_of_32_bits_is_told() {
+        let Some(narrow) = Narrow::start() else { return };
+        assert_eq!(
+            sample(&[narrow.key], LONG)[0].as_ref().err(),
+            Some(&Unknown::ForeignCode)
+        );
     }
 }
