@@ -296,6 +296,11 @@ impl Kept {
         }
     }
 
+    /// `Some(None)`: they were asked for, and there are none.
+    #[expect(
+        clippy::option_option,
+        reason = "whether they were asked for, and whether there are any"
+    )]
     fn lines(&self, id: u64) -> Option<Option<Arc<Lines>>> {
         match self.parts.get(&(Which::Lines, id))? {
             Part::Lines(lines) => Some(lines),

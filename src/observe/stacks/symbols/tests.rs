@@ -1,5 +1,6 @@
 //! Names in real programs, compiled here, so that the truth is known.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -193,7 +194,7 @@ fn functions_and_lines_are_those_that_addr2line_tells() {
         let mut ours = String::new();
         for function in place.functions.as_ref().unwrap() {
             let line = function.line.map_or("?".to_owned(), |line| line.to_string());
-            ours += &format!("{}\n{}:{line}\n", function.name, function.file.as_deref().unwrap());
+            let _ = writeln!(ours, "{}\n{}:{line}", function.name, function.file.as_deref().unwrap());
         }
         // It adds a note where one line has several pieces of code.
         let theirs: String = theirs
