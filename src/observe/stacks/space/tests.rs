@@ -203,7 +203,7 @@ fn a_replaced_library_is_read_from_memory_and_its_name_says_so() {
 
     let mut reading = Reading::default();
     maps::read(&ProcRoot::live(), Path::new("/proc/self"), |mapping| {
-        reading.add(mapping)
+        reading.add(mapping);
     })
     .unwrap();
     let (found, _) = reading.modules(folder.path(), space.reader, &ModuleCache::default());

@@ -193,7 +193,8 @@ fn functions_and_lines_are_those_that_addr2line_tells() {
         let mut ours = String::new();
         for function in place.functions.as_ref().unwrap() {
             let line = function.line.map_or("?".to_owned(), |line| line.to_string());
-            ours += &format!("{}\n{}:{line}\n", function.name, function.file.as_deref().unwrap());
+            let file = function.file.as_deref().unwrap();
+            ours += &[&*function.name, "\n", file, ":", &line, "\n"].concat();
         }
         // It adds a note where one line has several pieces of code.
         let theirs: String = theirs
