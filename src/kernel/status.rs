@@ -28,6 +28,7 @@ pub fn parse(text: &[u8]) -> Status<'_> {
         // Cheapest first: most of the fifty lines are told apart by their first bytes.
         let Some((key, value)) = split(line) else { continue };
         match key {
+            b"TracerPid" => status.tracer = number(value),
             b"Tgid" => status.process = number(value),
             b"Uid" => status.user = value.split(u8::is_ascii_whitespace).next().and_then(number),
             b"NSpid" => status.innermost_id = value.rsplit(u8::is_ascii_whitespace).next().and_then(number),

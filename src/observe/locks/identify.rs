@@ -111,6 +111,7 @@ pub(super) fn of_futexes(dump: &Dump, around: &Surroundings<'_>, owners: &mut Ow
         .map(|sleeper| looks.look(sleeper, windows.get(&sleeper.wait.address), owners))
         .collect();
     looks.look_again(&sleepers, &mut seen, around.memory, owners);
+    looks.doubt_the_gone(&sleepers, &mut seen, around.memory, owners);
     name_parked(&sleepers, &mut seen, &windows, around.memory);
     name_by_block(&mut seen, around.memory, looks.tid_offset);
 
@@ -415,6 +416,33 @@ impl Looks {
         for at in unsettled {
             if let Some(window) = windows.get(&sleepers[at].wait.address) {
                 seen[at] = self.look(&sleepers[at], Some(window), owners);
+            }
+        }
+    }
+
+    /// A thread may let go of a lock and end between the reading of the lock and the search for the thread. Only a
+    /// lock that names it still, after the search found it gone, was left behind.
+    fn doubt_the_gone(&self, sleepers: &[Sleeper], seen: &mut [Seen], memory: &dyn Memory, owners: &mut Owners) {
+        let gone: Vec<usize> = (0..seen.len())
+            .filter(|at| {
+                let owner = settle(&seen[*at].shape, owners);
+                matches!(owner, Ok(Owner::Ended { .. } | Owner::Foreign { .. }))
+            })
+            .collect();
+        if gone.is_empty() {
+            return;
+        }
+        let addresses: Vec<u64> = gone.iter().map(|at| sleepers[*at].wait.address).collect();
+        let windows = words::around(memory, &addresses);
+        for at in gone {
+            let again = self.look(&sleepers[at], windows.get(&sleepers[at].wait.address), owners);
+            if again.shape.claim != seen[at].shape.claim {
+                seen[at] = again;
+                // It is in motion: another that is gone by now proves as little.
+                let owner = settle(&seen[at].shape, owners);
+                if matches!(owner, Ok(Owner::Ended { .. } | Owner::Foreign { .. })) {
+                    seen[at].shape.claim = Claim::Nobody(Unknown::NotHeld);
+                }
             }
         }
     }

@@ -257,4 +257,13 @@ fn a_file_that_is_mapped_twice_has_two_biases() {
         module.bias(&mapped(0x80_2000, false), 0x1000, Some(0x40_0000)),
         0x80_0000
     );
+    // Where permissions tell nothing, the mapping before does.
+    let module = Module {
+        segments: vec![segment(0, 0, 4), segment(0x1800, 0x2800, 6)],
+        ..module
+    };
+    assert_eq!(
+        module.bias(&mapped(0x40_2000, false), 0x1000, Some(0x40_0000)),
+        0x40_0000
+    );
 }

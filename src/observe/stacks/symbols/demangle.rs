@@ -101,7 +101,9 @@ mod tests {
         };
         let small = "f(std::pair<int, int>, std::pair<std::pair<int, int>, std::pair<int, int> >)";
         check(&bomb(1), small);
-        check(&bomb(24), &bomb(24));
+        for pairs in 9..36 {
+            check(&bomb(pairs), &bomb(pairs));
+        }
         assert_eq!(plain(&vec![b'x'; 100_000]).len(), MOST_BYTES);
     }
 

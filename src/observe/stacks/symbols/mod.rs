@@ -11,8 +11,6 @@
 
 mod debug_file;
 mod demangle;
-#[cfg(any(test, feature = "fuzzing"))]
-pub(super) mod fuzzing;
 mod lines;
 mod perf_map;
 mod table;
@@ -61,8 +59,8 @@ enum Which {
 #[derive(Clone, Debug)]
 enum Part {
     Table(Evidence<Arc<Table>>),
-    /// `None`: it has been looked for, and there are none.
-    Lines(Option<Arc<Lines>>),
+    /// `NoSymbols`: it has been looked for, and there are none.
+    Lines(Evidence<Arc<Lines>>),
 }
 
 /// What lies at an address of a module.
@@ -296,12 +294,7 @@ impl Kept {
         }
     }
 
-    /// `Some(None)`: they were asked for, and there are none.
-    #[expect(
-        clippy::option_option,
-        reason = "whether they were asked for, and whether there are any"
-    )]
-    fn lines(&self, id: u64) -> Option<Option<Arc<Lines>>> {
+    fn lines(&self, id: u64) -> Option<Evidence<Arc<Lines>>> {
         match self.parts.get(&(Which::Lines, id))? {
             Part::Lines(lines) => Some(lines),
             Part::Table(_) => None,
@@ -312,13 +305,17 @@ impl Kept {
     fn symbols(&self, again: &Again) -> (Evidence<Arc<Table>>, Option<Arc<Lines>>) {
         let id = again.module.id;
         if let (Some(table), Some(lines)) = (self.table(id), self.lines(id)) {
-            return (table, lines);
+            return (table, lines.ok());
         }
         let (table, lines) = read(again);
         let (table, lines) = (table.map(Arc::new), lines.map(Arc::new));
         // The table last: should one drive the other out, then that which variables need too stays.
         let bytes = lines.as_ref().map_or(0, |lines| lines.bytes());
-        self.parts.put((Which::Lines, id), Part::Lines(lines.clone()), bytes);
+        self.parts.put(
+            (Which::Lines, id),
+            Part::Lines(lines.clone().ok_or(Unknown::NoSymbols)),
+            bytes,
+        );
         let bytes = table.as_ref().map_or(0, |table| table.bytes());
         self.parts.put((Which::Table, id), Part::Table(table.clone()), bytes);
         (table, lines)
