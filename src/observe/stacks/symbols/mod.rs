@@ -11,6 +11,8 @@
 
 mod debug_file;
 mod demangle;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod fuzzing;
 mod lines;
 mod perf_map;
 mod table;
