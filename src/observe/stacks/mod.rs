@@ -1,17 +1,18 @@
 //! Where every thread of a process stands, without stopping it.
 //!
 //! For a blocked thread the kernel's `syscall` file gives stack pointer and program counter, and
-//! `process_vm_readv` the stack's bytes (`walk`). `space` says which file is mapped where, and keeps
-//! what was read of it for all processes; `unwind` goes from frame to frame by what `cfi` reads of its
-//! unwind information and by frame pointers, and `recover` finds a frame pointer that the kernel does not
-//! tell. `fold` keeps equal stacks once, and `symbols` names the places. Threads that run are sampled (`running`); on request a thread is stopped for a moment
-//! (`pause`). Before and after its memory is read, a thread's turns on a CPU are compared: one that
+//! `process_vm_readv` the stack's bytes (`look` and `walk`). `space` says which file is mapped where, and
+//! keeps what was read of it for all processes; `unwind` goes from frame to frame by what `cfi` reads of
+//! its unwind information and by frame pointers, and `recover` finds a frame pointer that the kernel does
+//! not tell. `fold` keeps equal stacks once, and `symbols` names the places. Threads that run are sampled
+//! (`running`); on request a thread is stopped for a moment (`pause`). Before and after its memory is read, a thread's turns on a CPU are compared: one that
 //! has moved is read again, and in the end marked.
 
 mod cfi;
 mod fold;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) mod fuzzing;
+mod look;
 mod pause;
 mod reach;
 mod recover;

@@ -12,27 +12,25 @@
 //! same program in it. Another program (an exec) makes us begin again.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::fold::{Fold, Wanted};
+use super::look::{Looker, Seen, look_at};
 use super::reach::{More, Reach};
 use super::unwind::{Limits, RawStack, Unwinder};
 use super::{AddressSpace, Caught, Dumper, Registers, StackOptions, pause, running};
 use crate::kernel::file::{self, Buffer};
 use crate::kernel::process_vm::{self, Piece};
-use crate::kernel::syscall::{self, Syscall};
-use crate::kernel::{clock, schedstat, stat, status, task, wchan};
-use crate::model::{
-    Call, Dump, DumpThread, Evidence, Pid, ProcessKey, StackSource, ThreadKey, ThreadState, Ticks, Tid, Unknown, Wait,
-};
-use crate::observe::{InspectError, waits};
+use crate::kernel::syscall::Syscall;
+use crate::kernel::{clock, stat, status, task};
+use crate::model::{Call, Dump, DumpThread, Evidence, Pid, ProcessKey, StackSource, ThreadKey, Unknown};
+use crate::observe::InspectError;
 
 /// Threads of a group: as many files are open, and so many windows in memory, at a time.
-const GROUP: usize = 128;
+const GROUP: usize = 256;
 /// What is copied of each stack at first; most waiting threads are not deeper.
 const WINDOW: usize = 8 << 10;
 /// Below the stack pointer: leaf functions and epilogues have their saved registers there.
@@ -62,56 +60,6 @@ pub(super) fn dump(dumper: &Dumper, pid: Pid, options: &StackOptions) -> Result<
     }
 }
 
-/// What was read of one thread.
-struct Seen {
-    tid: Tid,
-    start: Ticks,
-    name: Arc<str>,
-    letter: u8,
-    state: ThreadState,
-    own_tid: Tid,
-    turns: Evidence<u64>,
-    syscall: Evidence<Syscall>,
-    wait: Evidence<Wait>,
-    /// Its `schedstat`, to be read again.
-    clock: Option<OwnedFd>,
-}
-
-impl Seen {
-    fn key(&self, process: ProcessKey) -> ThreadKey {
-        ThreadKey {
-            process,
-            tid: self.tid,
-            start: self.start,
-        }
-    }
-
-    /// Where to begin the walk, or why there is none.
-    fn registers(&self) -> Evidence<Registers> {
-        match self.syscall? {
-            Syscall::Running => Err(Unknown::Running),
-            // A thread that has begun to end keeps neither.
-            Syscall::Blocked { stack_pointer: 0, .. } => Err(Unknown::Gone),
-            // A 64-bit program has its stacks far above.
-            Syscall::Blocked {
-                stack_pointer,
-                program_counter,
-                ..
-            } if stack_pointer < 1 << 32 && program_counter < 1 << 32 => Err(Unknown::ForeignCode),
-            Syscall::Blocked {
-                stack_pointer,
-                program_counter,
-                ..
-            } => Ok(Registers {
-                program_counter,
-                stack_pointer,
-                frame_pointer: None,
-                link: None,
-            }),
-        }
-    }
-}
-
 /// A thread of the dump that is being made.
 struct Row {
     seen: Seen,
@@ -129,10 +77,10 @@ struct Pass<'d> {
     kernel_thread: bool,
     program: (u64, u64),
     dir: OwnedFd,
-    task: OwnedFd,
+    task: Arc<OwnedFd>,
     tids: Vec<u32>,
-    /// The process is in another pid namespace: its threads know themselves by other numbers.
-    translated: bool,
+    /// Two, so that the files of many threads are read by both at one time; the first does all else.
+    lookers: [Looker; 2],
     /// A living thread through which memory is read.
     reader: Pid,
     space: Evidence<AddressSpace>,
@@ -140,7 +88,6 @@ struct Pass<'d> {
     /// The address space was read again, for what was mapped since.
     looked_again: bool,
     fold: Fold,
-    words: HashMap<Vec<u8>, Arc<str>>,
     buffer: Buffer,
     rows: Vec<Row>,
     truncated: bool,
@@ -173,7 +120,16 @@ impl<'d> Pass<'d> {
         let name: Arc<str> = String::from_utf8_lossy(stat.name).into();
         let (kernel_thread, program) = (stat.is_kernel_thread(), (stat.start_code, stat.start_stack));
         let task = file::open_dir_at(&dir, "task").map_err(failed)?;
-        let task = task.ok_or(InspectError::Ended(pid))?;
+        let task = Arc::new(task.ok_or(InspectError::Ended(pid))?);
+        let looker = || Looker {
+            task: Arc::clone(&task),
+            kernel_thread,
+            captured: root.is_captured(),
+            translated,
+            buffer: Buffer::default(),
+            words: HashMap::new(),
+        };
+        let lookers = [looker(), looker()];
         let mut tids = Vec::new();
         task::list(&task, &mut tids)
             .map_err(failed)?
@@ -193,13 +149,12 @@ impl<'d> Pass<'d> {
             dir,
             task,
             tids,
-            translated,
+            lookers,
             reader: pid,
             space: Err(Unknown::KernelThread),
             unwinder: None,
             looked_again: false,
             fold: Fold::default(),
-            words: HashMap::new(),
             buffer,
             rows: Vec::new(),
             truncated: false,
@@ -281,21 +236,13 @@ impl<'d> Pass<'d> {
 
     fn read_group(&mut self, group: &[u32], windows: &mut [u8]) -> Result<(), InspectError> {
         let first = self.rows.len();
-        for tid in group {
-            if self.is_late() {
-                self.truncated = true;
-                break;
-            }
-            let seen = self
-                .look(Tid(*tid))
-                .map_err(|error| unreadable(self.dumper, self.key.pid, error))?;
-            if let Some(seen) = seen {
-                self.rows.push(Row {
-                    seen,
-                    stack: Err(Unknown::Late),
-                });
-            }
-        }
+        let (seen, late) = look_at(&mut self.lookers, group, self.until)
+            .map_err(|error| unreadable(self.dumper, self.key.pid, error))?;
+        self.truncated |= late;
+        self.rows.extend(seen.into_iter().map(|seen| Row {
+            seen,
+            stack: Err(Unknown::Late),
+        }));
         // A process that nobody may read, and a captured tree, have rows and no stacks.
         let lack = match &self.space {
             _ if self.kernel_thread => Some(Unknown::KernelThread),
@@ -349,7 +296,7 @@ impl<'d> Pass<'d> {
             let seen = &mut self.rows[at].seen;
             let clock = seen.clock.take();
             let (tid, before) = (seen.tid, seen.turns);
-            if !self.is_as_it_was(tid, before, clock.as_ref())
+            if !self.lookers[0].is_as_it_was(tid, before, clock.as_ref())
                 && let Ok(wanted) = &mut self.rows[at].stack
             {
                 wanted.2 = true;
@@ -420,7 +367,9 @@ impl<'d> Pass<'d> {
         let tid = self.rows[at].seen.tid;
         let mut tries = 0;
         while tries < TRIES {
-            let Ok(seen) = self.look(tid) else { return true };
+            let Ok(seen) = self.lookers[0].look(tid) else {
+                return true;
+            };
             let Some(mut seen) = seen else { return false };
             let clock = seen.clock.take();
             let turns = seen.turns;
@@ -438,7 +387,7 @@ impl<'d> Pass<'d> {
                 continue;
             }
             tries += 1;
-            let rests = stack.is_ok() && self.is_as_it_was(tid, turns, clock.as_ref());
+            let rests = stack.is_ok() && self.lookers[0].is_as_it_was(tid, turns, clock.as_ref());
             let stack = stack.map(|(stack, source, _)| (stack, source, !rests));
             self.rows[at] = Row { seen, stack };
             match stack {
@@ -504,102 +453,6 @@ impl<'d> Pass<'d> {
             Err(_) if source == StackSource::Pause && self.options.sample_running => Err(Unknown::Running),
             stack => stack,
         };
-    }
-
-    /// Whether a thread has had no turn since. Without a number of turns nothing can be said for it.
-    fn is_as_it_was(&mut self, tid: Tid, before: Evidence<u64>, clock: Option<&OwnedFd>) -> bool {
-        let Ok(before) = before else { return false };
-        if let Some(clock) = clock {
-            let line = file::reread(clock, &mut self.buffer);
-            let turns = line.ok().flatten().and_then(schedstat::parse).map(|clock| clock.slices);
-            return turns == Some(before);
-        }
-        self.switches(tid) == Ok(before)
-    }
-
-    /// The number of times it has left a CPU, where turns are not counted.
-    fn switches(&mut self, tid: Tid) -> Evidence<u64> {
-        let text = file::read_at(&self.task, &format!("{tid}/status"), &mut self.buffer);
-        let text = text.map_err(|_| Unknown::Denied)?.ok_or(Unknown::Gone)?;
-        let status = status::parse(text);
-        let both = status.voluntary_switches.zip(status.involuntary_switches);
-        both.map(|(ours, theirs)| ours.wrapping_add(theirs))
-            .ok_or(Unknown::NoKernelSupport)
-    }
-
-    /// All that files tell of a thread. `None`: it has ended.
-    fn look(&mut self, tid: Tid) -> io::Result<Option<Seen>> {
-        let mut name = String::with_capacity(16);
-        let _ = write!(name, "{tid}");
-        let Some(dir) = file::open_path_at(&self.task, &name)? else {
-            return Ok(None);
-        };
-        // First: what is read after it is compared with what it says at the end.
-        let (mut turns, mut kept) = (Err(Unknown::NoKernelSupport), None);
-        if let Ok(Some(clock)) = file::open(&dir, "schedstat")
-            && let Ok(Some(line)) = file::reread(&clock, &mut self.buffer)
-            // A thread that can be seen has had a turn: 0 says that nobody counts.
-            && let Some(read) = schedstat::parse(line).filter(|clock| clock.slices > 0)
-        {
-            turns = Ok(read.slices);
-            kept = Some(clock);
-        }
-        if turns.is_err() {
-            turns = self.switches(tid);
-        }
-        let Some(stat) = stat::read_at(&dir, "stat", &mut self.buffer)? else {
-            return Ok(None);
-        };
-        let (start, letter) = (stat.start, stat.state);
-        let name = match self.words.get(stat.name) {
-            Some(name) => Arc::clone(name),
-            None => {
-                let name: Arc<str> = String::from_utf8_lossy(stat.name).into();
-                self.words.insert(stat.name.to_vec(), Arc::clone(&name));
-                name
-            }
-        };
-        let state = waits::state_of(letter);
-        let syscall = match state {
-            ThreadState::Zombie | ThreadState::Dead => Err(Unknown::Zombie),
-            _ if self.kernel_thread => Err(Unknown::KernelThread),
-            _ => match file::read_at(&dir, "syscall", &mut self.buffer) {
-                Ok(Some(line)) => std::str::from_utf8(line)
-                    .ok()
-                    .and_then(syscall::parse)
-                    .ok_or(Unknown::Unreadable),
-                Ok(None) if self.dumper.root().is_captured() => Err(Unknown::NotCaptured),
-                Ok(None) => Err(Unknown::Gone),
-                Err(error) => Err(refused(&error)),
-            },
-        };
-        // The call says more than the kernel's function, which is read where there is no call.
-        let function = match syscall {
-            Err(_) if waits::is_blocked(state) => match file::read_at(&dir, "wchan", &mut self.buffer) {
-                Ok(Some(text)) => Ok(wchan::parse(text).map(Arc::from)),
-                Ok(None) => Err(Unknown::Gone),
-                Err(error) => Err(refused(&error)),
-            },
-            _ => Err(Unknown::NotAsked),
-        };
-        let mut own_tid = tid;
-        if self.translated
-            && let Ok(Some(text)) = file::read_at(&dir, "status", &mut self.buffer)
-        {
-            own_tid = status::parse(text).innermost_id.map_or(tid, Tid);
-        }
-        Ok(Some(Seen {
-            tid,
-            start,
-            name,
-            letter,
-            state,
-            own_tid,
-            turns,
-            syscall,
-            wait: waits::wait_of(state, self.kernel_thread, syscall, function),
-            clock: kept,
-        }))
     }
 
     /// Whether the process runs another program than when we began; an error when it has ended and nothing was
@@ -693,7 +546,7 @@ fn unreadable(dumper: &Dumper, pid: Pid, source: io::Error) -> InspectError {
     }
 }
 
-fn refused(error: &io::Error) -> Unknown {
+pub(super) fn refused(error: &io::Error) -> Unknown {
     match error.raw_os_error() {
         Some(libc::ESRCH) => Unknown::Gone,
         _ if error.kind() == io::ErrorKind::PermissionDenied => Unknown::PtraceDenied,
