@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use super::compressed::decompressed;
 use super::open::Opened;
 use super::{Module, Origin, Section};
 use crate::kernel::elf_file::{self, Header, NotRead, Place, Segment};
@@ -211,10 +212,17 @@ pub(in crate::observe::stacks) fn module(
     let frames = section(b".eh_frame", MOST_FRAMES).or_else(|| frames(&layout, source, header.as_ref()?));
     let debug_frame = match frames {
         Some(_) => None,
-        None => layout
-            .section(b".debug_frame")
-            .filter(|section| !section.is_compressed())
-            .and_then(|_| section(b".debug_frame", MOST_FRAMES)),
+        // Go's programs have this one alone, and compressed.
+        None => layout.section(b".debug_frame").and_then(|told| {
+            let read = section(b".debug_frame", MOST_FRAMES)?;
+            if !told.is_compressed() {
+                return Some(read);
+            }
+            Some(Section {
+                bytes: decompressed(&read.bytes, MOST_FRAMES as usize)?,
+                ..read
+            })
+        }),
     };
     let loaded = || layout.loaded().filter(|segment| segment.memory_bytes > 0);
     let extent = loaded()

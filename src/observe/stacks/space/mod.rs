@@ -9,6 +9,7 @@
 //! Files are read, never mapped: one that is cut while we look would kill us by SIGBUS.
 
 mod cache;
+mod compressed;
 mod elf;
 mod open;
 mod patience;
@@ -22,6 +23,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 pub(super) use cache::Bounded;
+pub(super) use compressed::decompressed;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) use elf::module;
 pub(super) use elf::{Layout, Source, dynamic, place};

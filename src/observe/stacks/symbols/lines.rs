@@ -8,13 +8,11 @@ use std::sync::Arc;
 
 use addr2line::Context;
 use gimli::{EndianArcSlice, LittleEndian, SectionId};
-use object::read::{CompressedData, CompressionFormat};
 use parking_lot::Mutex;
 
 use super::demangle;
-use crate::kernel::elf_file;
 use crate::model::Function;
-use crate::observe::stacks::space::{Layout, Source, place};
+use crate::observe::stacks::space::{Layout, Source, decompressed, place};
 
 /// All sections of one module together, after they were decompressed.
 pub(super) const MOST_DWARF: usize = 48 << 20;
@@ -162,23 +160,4 @@ fn section(layout: &Layout, source: &Source<'_>, id: SectionId, most: usize) -> 
         };
     }
     none()
-}
-
-/// A section that begins with how it was compressed: kind, (reserved), size, alignment.
-fn decompressed(bytes: &[u8], most: usize) -> Option<Arc<[u8]>> {
-    let format = match elf_file::word(bytes, 0)? {
-        1 => CompressionFormat::Zlib,
-        2 => CompressionFormat::Zstandard,
-        _ => return None,
-    };
-    let uncompressed_size = elf_file::long(bytes, 8)?;
-    if uncompressed_size > most as u64 {
-        return None;
-    }
-    let compressed = CompressedData {
-        format,
-        data: bytes.get(24..)?,
-        uncompressed_size,
-    };
-    Some(compressed.decompress().ok()?.as_ref().into())
 }
