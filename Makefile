@@ -103,7 +103,7 @@ bench-peers: need-peers $(patsubst benches/peers/native/%.cpp,$(NATIVE)/%,$(wild
 
 SECONDS_EACH ?= 60
 fuzz: ## libFuzzer on every parser of hostile bytes, on stable Rust; SECONDS_EACH=60, TARGETS="elf maps" for some
-	SECONDS_EACH=$(SECONDS_EACH) fuzz/run $(TARGETS)
+	SECONDS_EACH=$(SECONDS_EACH) RUNS=$(RUNS) fuzz/run $(TARGETS)
 
 models: ## train the language model of the medusa workload again (some minutes; the checkpoint is in the repository)
 	$(CARGO) run --locked --release -p threadscape-workloads --example train_medusa

@@ -392,8 +392,10 @@ fn by_header(module: &Module, bases: &BaseAddresses, stated: u64) -> Option<usiz
     let header = module.eh_frame_hdr.as_ref()?;
     let header = EhFrameHdr::new(&header.bytes, LittleEndian).parse(bases, 8).ok()?;
     let table = header.table()?;
-    let entry = table.lookup(stated, bases).ok()?;
-    Some(table.pointer_to_offset(entry).ok()?.0)
+    let entry = table.lookup(stated, bases).ok()?.direct().ok()?;
+    // Not by gimli's `pointer_to_offset`, which takes an entry to lie behind the section's beginning.
+    let begin = header.eh_frame_ptr().direct().ok()?;
+    usize::try_from(entry.checked_sub(begin)?).ok()
 }
 
 fn by_list(list: &[(u64, u64, usize)], stated: u64) -> Option<usize> {
