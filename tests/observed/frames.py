@@ -11,6 +11,9 @@ for thread in sorted(gdb.selected_inferior().threads(), key=lambda thread: threa
     frame, depth = gdb.newest_frame(), 0
     while frame is not None and depth < 256:
         made_up = frame.type() in (gdb.INLINE_FRAME, gdb.TAILCALL_FRAME)
+        if frame.pc() == 0:
+            # Nobody called the frame before: gdb shows that as a frame where a program keeps a 0 there (Go's do).
+            break
         try:
             name = frame.name() or "?"
         except UnicodeDecodeError:

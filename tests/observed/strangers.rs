@@ -470,9 +470,7 @@ fn go_at_rest() {
         (marks.len() >= 3).then_some(())
     });
     let (answer, verdict) = judged(program.pid());
-    // Without unwind information for its assembly a few frames are guesses, and marked as such; none is wrong.
-    println!("Go: {} of {} stacks equal", verdict.equal, verdict.threads);
-    assert!(verdict.wrong.is_empty(), "{}", verdict.wrong.join("\n"));
+    verdict.hold("Go");
     let read = list(&answer["stacks"])
         .iter()
         .flat_map(|stack| list(&stack["frames"]))
