@@ -77,15 +77,20 @@ fn table(report: &LockReport) -> String {
             text += &chain_lines(report, chain);
         }
     }
+    let unread = unread(report);
     if report.locks.is_empty() {
-        text += "\nno thread waits for a lock\n";
+        text += if unread.is_empty() {
+            "\nno thread waits for a lock\n"
+        } else {
+            "\nno wait for a lock was seen, but not all waits could be read\n"
+        };
     } else {
         text += "\nLocks that somebody waits for\n";
         for (id, lock) in report.locks.iter().enumerate() {
             text += &lock_lines(report, id, lock);
         }
     }
-    text + &unread(report)
+    text + &unread
 }
 
 fn cycle(report: &LockReport, deadlock: &Deadlock) -> String {
@@ -254,10 +259,8 @@ pub(super) fn waits_of(report: &LockReport, threads: &[&DumpThread]) -> String {
 fn unread(report: &LockReport) -> String {
     let mut reasons: BTreeMap<Unknown, usize> = BTreeMap::new();
     for thread in &report.dump.threads {
-        match thread.call {
-            // Who runs waits for nothing.
-            Ok(_) | Err(Unknown::Running | Unknown::NotWaiting | Unknown::Zombie | Unknown::KernelThread) => {}
-            Err(unknown) => *reasons.entry(unknown).or_default() += 1,
+        if let Some(unknown) = thread.wait_unread() {
+            *reasons.entry(unknown).or_default() += 1;
         }
     }
     let mut text = String::new();
@@ -320,12 +323,19 @@ mod tests {
         }
         report.dump = dump.into();
         assert_eq!(verdict(&report).unwrap_err().exit, Exit::NotAllowed);
+        report.locks.clear();
+        assert!(!table(&report).contains("no thread waits"), "{}", table(&report));
         assert!(unread(&report).contains("waits of 3 threads"));
     }
 
     #[test]
     fn nobody_waits() {
         let mut report = fakes::deadlock();
+        let mut dump = (*report.dump).clone();
+        for thread in &mut dump.threads {
+            thread.call = Err(Unknown::NotWaiting);
+        }
+        report.dump = dump.into();
         report.locks.clear();
         report.waits.clear();
         report.deadlocks.clear();

@@ -120,6 +120,7 @@ pub(super) fn no_process(pid: Pid) -> Failure {
 pub(super) fn failure(error: InspectError) -> Failure {
     match error {
         InspectError::NoProcess(pid) => no_process(pid),
+        InspectError::NoThread { .. } => Failure::usage(error),
         InspectError::Denied(_) => Failure::not_allowed(error),
         InspectError::Late(..) => Failure {
             exit: Exit::TimeLimit,

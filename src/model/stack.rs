@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::{Evidence, Nanos, ProcessKey, ThreadKey, ThreadState, Tid, Wait};
+use super::{Evidence, Nanos, ProcessKey, ThreadKey, ThreadState, Tid, Unknown, Wait};
 
 /// One function at a place: the physical one, or one that the compiler put inside it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -202,6 +202,14 @@ pub struct DumpThread {
 impl DumpThread {
     pub fn tid(&self) -> Tid {
         self.key.tid
+    }
+
+    /// Why it is not known whether it waits for a lock. Who runs, has ended or never leaves the kernel waits for none.
+    pub fn wait_unread(&self) -> Option<Unknown> {
+        match self.call {
+            Ok(_) | Err(Unknown::Running | Unknown::NotWaiting | Unknown::Zombie | Unknown::KernelThread) => None,
+            Err(unknown) => Some(unknown),
+        }
     }
 }
 

@@ -200,8 +200,8 @@ impl<'a> Locks<'a> {
         };
         let mut gaps = super::Gaps::default();
         for thread in &dump.threads {
-            if let Err(unknown) = &thread.call {
-                gaps.count("waits", *unknown);
+            if let Some(unknown) = thread.wait_unread() {
+                gaps.count("waits", unknown);
             }
         }
         let owner = |owner: &model::Owner| match *owner {
