@@ -8,6 +8,7 @@ use axum::http::Uri;
 use super::ask::Ask;
 use super::site::{Answer, Site, encode};
 use super::{stacks, wire};
+use crate::observe::StackOptions;
 
 /// GET /processes/{pid}/locks
 #[utoipa::path(
@@ -23,10 +24,10 @@ use super::{stacks, wire};
     )
 )]
 pub async fn locks(State(site): State<Arc<Site>>, Path(pid): Path<String>, uri: Uri) -> Answer {
-    let options = stacks::options(&Ask::of(&uri, &[])?)?;
+    Ask::of(&uri, &[])?;
     site.json(move |site| {
         let pid = site.pid("pid", &pid)?;
-        let report = site.looks.locks(pid, &options)?;
+        let report = site.looks.locks(pid, &StackOptions::default())?;
         let taken_at = wire::rfc3339(report.dump.wall_clock);
         encode(&wire::Locks::of(
             &report,

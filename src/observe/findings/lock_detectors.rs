@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::blocked_behind::BlockedBehind;
 use super::stillness::Stillness;
-use super::{Sighting, abandoned_lock, deadlock, inherited_lock, same_place};
-use crate::model::{Dump, FindingKind, Lock, LockPlace, LockReport, Nanos, Stack, Tid};
+use super::{Sighting, abandoned_lock, deadlock, fact, inherited_lock, same_place, threads};
+use crate::model::{Dump, FindingKind, Lock, LockPlace, LockReport, Nanos, Severity, Stack, Tid};
 
 /// What these detectors answer for.
 pub(super) const KINDS: [FindingKind; 5] = [
@@ -15,6 +15,9 @@ pub(super) const KINDS: [FindingKind; 5] = [
     FindingKind::BlockedBehind,
     FindingKind::SamePlace,
 ];
+
+/// Who stands so long at a lock that was left behind is told.
+const LEFT_BEHIND: Nanos = Nanos(1_000_000_000);
 
 /// What a detector is shown.
 pub(super) struct LockLook<'a> {
@@ -52,6 +55,42 @@ impl Seen {
             self.look_again(again);
         }
     }
+}
+
+/// Locks whose owner will never give them up, and at which somebody has stood for a while. `owner` gives the tid that
+/// such a lock records, `held` says of whom it is.
+pub(super) fn left_behind(
+    look: &LockLook<'_>,
+    (kind, rule): (FindingKind, &'static str),
+    owner: impl Fn(&Lock) -> Option<u32>,
+    held: impl Fn(u32) -> String,
+) -> Seen {
+    let mut seen = Seen::default();
+    for (at, lock) in look.report.locks.iter().enumerate() {
+        let Some(own_tid) = owner(lock) else { continue };
+        let Some(stood) = seen.longest_stood(look, &lock.waiters, LEFT_BEHIND) else {
+            continue;
+        };
+        seen.sightings.push(Sighting {
+            kind,
+            severity: Severity::Critical,
+            subject: lock.address,
+            summary: format!(
+                "{} wait for {}, {}",
+                threads(lock.waiters.len()),
+                place(&look.report.locks, at),
+                held(own_tid),
+            ),
+            evidence: vec![
+                fact("waiters", lock.waiters.len() as f64, "threads"),
+                fact("without_a_turn_seconds", stood.seconds(), "seconds"),
+            ],
+            stack: common_stack(&look.report.dump, &lock.waiters),
+            culprits: lock.waiters.clone(),
+            rule,
+        });
+    }
+    seen
 }
 
 /// Those of one process.

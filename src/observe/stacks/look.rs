@@ -12,10 +12,10 @@ use std::thread;
 use std::time::Instant;
 
 use super::Registers;
-use super::walk::refused;
 use crate::kernel::file::{self, Buffer};
+use crate::kernel::maps::refusal;
 use crate::kernel::syscall::{self, Syscall};
-use crate::kernel::{schedstat, stat, status, wchan};
+use crate::kernel::{ProcRoot, schedstat, stat, status, wchan};
 use crate::model::{Evidence, ProcessKey, ThreadKey, ThreadState, Ticks, Tid, Unknown, Wait};
 use crate::observe::waits;
 
@@ -76,7 +76,7 @@ impl Seen {
 pub(super) struct Looker {
     pub task: Arc<OwnedFd>,
     pub kernel_thread: bool,
-    pub captured: bool,
+    pub root: ProcRoot,
     /// The process is in another pid namespace: its threads know themselves by other numbers.
     pub translated: bool,
     pub buffer: Buffer,
@@ -180,9 +180,9 @@ impl Looker {
                     .ok()
                     .and_then(syscall::parse)
                     .ok_or(Unknown::Unreadable),
-                Ok(None) if self.captured => Err(Unknown::NotCaptured),
+                Ok(None) if self.root.is_captured() => Err(Unknown::NotCaptured),
                 Ok(None) => Err(Unknown::Gone),
-                Err(error) => Err(refused(&error)),
+                Err(error) => Err(refusal(&self.root, &error)),
             },
         };
         // The call says more than the kernel's function, which is read where there is no call.
@@ -190,7 +190,7 @@ impl Looker {
             Err(_) if waits::is_blocked(state) => match file::read_at(&dir, "wchan", &mut self.buffer) {
                 Ok(Some(text)) => Ok(wchan::parse(text).map(Arc::from)),
                 Ok(None) => Err(Unknown::Gone),
-                Err(error) => Err(refused(&error)),
+                Err(error) => Err(refusal(&self.root, &error)),
             },
             _ => Err(Unknown::NotAsked),
         };

@@ -24,7 +24,6 @@ mod tests;
 mod unwind;
 mod walk;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 pub(super) use pause::may_pause;
@@ -70,17 +69,16 @@ impl Default for StackOptions {
 /// all who ask.
 pub struct Dumper {
     root: ProcRoot,
-    modules: Arc<ModuleCache>,
+    modules: ModuleCache,
     symbols: Symbols,
 }
 
 impl Dumper {
     pub fn new(root: &ProcRoot) -> Dumper {
-        let modules = Arc::new(ModuleCache::default());
         Dumper {
             root: root.clone(),
-            symbols: Symbols::new(Arc::clone(&modules)),
-            modules,
+            symbols: Symbols::new(),
+            modules: ModuleCache::default(),
         }
     }
 

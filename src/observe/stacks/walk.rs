@@ -23,6 +23,7 @@ use super::reach::{More, Reach};
 use super::unwind::{Limits, RawStack, Unwinder};
 use super::{AddressSpace, Caught, Dumper, Registers, StackOptions, pause, running};
 use crate::kernel::file::{self, Buffer};
+use crate::kernel::maps::refusal;
 use crate::kernel::process_vm::{self, Piece};
 use crate::kernel::syscall::Syscall;
 use crate::kernel::{clock, stat, status, task};
@@ -124,7 +125,7 @@ impl<'d> Pass<'d> {
         let looker = || Looker {
             task: Arc::clone(&task),
             kernel_thread,
-            captured: root.is_captured(),
+            root: root.clone(),
             translated,
             buffer: Buffer::default(),
             words: HashMap::new(),
@@ -276,7 +277,7 @@ impl<'d> Pass<'d> {
             copied = process_vm::read_many(self.reader, &mut pieces);
         }
         if let Err(error) = copied {
-            let why = refused(&error);
+            let why = refusal(self.dumper.root(), &error);
             for (at, ..) in begins {
                 self.rows[at].stack = Err(why);
             }
@@ -543,13 +544,5 @@ fn unreadable(dumper: &Dumper, pid: Pid, source: io::Error) -> InspectError {
             path: dumper.root().process(pid).display().to_string(),
             source,
         },
-    }
-}
-
-pub(super) fn refused(error: &io::Error) -> Unknown {
-    match error.raw_os_error() {
-        Some(libc::ESRCH) => Unknown::Gone,
-        _ if error.kind() == io::ErrorKind::PermissionDenied => Unknown::PtraceDenied,
-        _ => Unknown::Unreadable,
     }
 }

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use self::lines::Lines;
 use self::perf_map::PerfMap;
 use self::table::{Gathered, Table};
-use super::space::{AddressSpace, Again, Bounded, FileKey, Layout, Mapped, Module, ModuleCache, Source, within};
+use super::space::{AddressSpace, Again, Bounded, FileKey, Layout, Mapped, Module, Source, within};
 use crate::model::{Evidence, Function, Pid, Place, Unknown};
 
 /// Tables and DWARF together. Room for the largest of either that is read.
@@ -118,8 +118,7 @@ struct Wanted {
 }
 
 impl Symbols {
-    /// `_modules`: modules are asked for by their ids, which live as long as the space that names them.
-    pub fn new(_modules: Arc<ModuleCache>) -> Symbols {
+    pub fn new() -> Symbols {
         Symbols {
             kept: Arc::new(Kept {
                 parts: Bounded::new(KEPT_PARTS),

@@ -9,6 +9,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::kernel::ProcRoot;
+use crate::observe::stacks::ModuleCache;
 use crate::observe::stacks::space::tests::Running;
 
 /// Says where its own things are, and waits. `here` is the place behind a call that is inlined.
@@ -122,9 +123,9 @@ impl Subject {
 }
 
 fn look(pid: Pid) -> (AddressSpace, Symbols) {
-    let modules = Arc::new(ModuleCache::default());
+    let modules = ModuleCache::default();
     let space = AddressSpace::read(&ProcRoot::live(), pid, &modules).unwrap();
-    (space, Symbols::new(modules))
+    (space, Symbols::new())
 }
 
 #[test]
